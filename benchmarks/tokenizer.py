@@ -1,0 +1,135 @@
+"""How much slower is a text that comes in chunks than the same text tokenised at once?
+
+    python benchmarks/tokenizer.py [--tokenizer tokenizer.json] [--text FILE] [--megabytes 10] [--out FILE]
+
+Without a tokenizer one with SmolLM2's pipeline is trained on a part of the text; without a text, Python's own
+library is read. Every round times all ways one after the other; the table shows medians over the rounds.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from rmt_model.tokenizer import StreamingTokenizer, TextTokenizer
+
+CHUNK_BYTES = (1, 7, 64, 1024, 65536)
+AT_ONCE, WITH_OFFSETS = "at once", "at once, with offsets"
+
+
+def library_text(size_bytes: int) -> str:
+    files = sorted(Path(sysconfig.get_path("stdlib")).glob("*/*.py"))
+    text = "".join(file.read_text(errors="ignore") for file in files)
+    return (text * (size_bytes // len(text) + 1))[:size_bytes]
+
+
+def train(text: str) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    digits, byte_level = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=16384, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([text], trainer)
+    return tokenizer
+
+
+def read(tokenizer: TextTokenizer, chunks: Sequence[bytes]) -> list[int]:
+    stream, ids = StreamingTokenizer(tokenizer), []
+    for chunk in chunks:
+        ids += stream.feed(chunk)
+    return ids + stream.finish()
+
+
+def ways(tokenizer: Tokenizer, text: str) -> dict[str, Callable[[], list[int]]]:
+    """The ways to tokenise the text, by name; the quickest way at once comes first."""
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.encode_special_tokens = True
+    streaming, data = TextTokenizer(tokenizer), text.encode()
+
+    def in_chunks(size: int) -> Callable[[], list[int]]:
+        chunks = [data[start : start + size] for start in range(0, len(data), size)]
+        return lambda: read(streaming, chunks)
+
+    at_once = {
+        AT_ONCE: lambda: plain.encode_batch_fast([text], add_special_tokens=False)[0].ids,
+        WITH_OFFSETS: lambda: plain.encode(text, add_special_tokens=False).ids,
+    }
+    return at_once | {f"{size} B chunks": in_chunks(size) for size in CHUNK_BYTES}
+
+
+def measure(timed: dict[str, Callable[[], list[int]]], rounds: int) -> dict[str, float]:
+    """Median seconds of every way; the first, untimed round warms caches and compares the ids."""
+    expected = timed[AT_ONCE]()
+    for name, way in timed.items():
+        if way() != expected:
+            raise SystemExit(f"{name}: other ids than at once")
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(rounds):
+        for name, way in timed.items():
+            begin = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json")
+    parser.add_argument("--text", type=Path, help="a text in UTF-8")
+    parser.add_argument("--megabytes", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="where to write the results as JSON")
+    options = parser.parse_args()
+
+    size_bytes = int(options.megabytes * 1e6)
+    text = (
+        options.text.read_bytes()[:size_bytes].decode(errors="ignore")
+        if options.text
+        else library_text(size_bytes)
+    )
+    tokenizer = Tokenizer.from_file(str(options.tokenizer)) if options.tokenizer else train(text[:2_000_000])
+    seconds = measure(ways(tokenizer, text), options.rounds)
+
+    results = [
+        {
+            "way": name,
+            "seconds": median,
+            "ratio": median / seconds[AT_ONCE],
+            "megabytes_per_s": len(text.encode()) / median / 1e6,
+        }
+        for name, median in seconds.items()
+    ]
+    print(f"{'way':24}{'seconds':>9}{'MB/s':>8}{'ratio':>8}")
+    for row in results:
+        print(f"{row['way']:24}{row['seconds']:9.2f}{row['megabytes_per_s']:8.1f}{row['ratio']:8.2f}")
+    if options.out:
+        machine = {"platform": platform.platform(), "cpu": platform.machine(), "cores": os.cpu_count()}
+        machine["python"] = platform.python_version()
+        report = {
+            "benchmark": "tokenizer",
+            "commit": commit(),
+            "machine": machine,
+            "text_bytes": len(text.encode()),
+        }
+        options.out.write_text(
+            json.dumps(report | {"rounds": options.rounds, "results": results}, indent=2) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    main()

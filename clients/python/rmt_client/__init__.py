@@ -1,0 +1,94 @@
+"""Python client of rmt-server: stream documents of any length into a memory, and ask it.
+
+from rmt_client import Client
+
+with Client() as rmt:
+session = rmt.create_session(focus=["Where is Mary?"])
+rmt.read(session.id, Path("book.txt"))
+print(rmt.ask(session.id, "Where is Mary?").answer)
+"""
+
+from rmt_client.async_client import AsyncClient
+from rmt_client.async_source import AsyncSource
+from rmt_client.base import DEFAULT_URL
+from rmt_client.client import Client
+from rmt_client.errors import (
+    BadRequestError,
+    ConflictError,
+    ConnectionLostError,
+    GaveUpError,
+    InvalidError,
+    NotFoundError,
+    ProblemError,
+    ProtocolError,
+    RateLimitedError,
+    RmtError,
+    ServerError,
+    SourceError,
+    StaleError,
+    TooLargeError,
+    TransportError,
+    UnauthorizedError,
+    UnavailableError,
+    UnreachableError,
+    UsageError,
+)
+from rmt_client.models import (
+    Answer,
+    Answers,
+    Document,
+    Health,
+    Listener,
+    Page,
+    Position,
+    Progress,
+    Session,
+    Snapshot,
+    Usage,
+)
+from rmt_client.options import AskOptions, SessionOptions
+from rmt_client.patience import Retry
+from rmt_client.source import Source
+from rmt_client.stream import Stream
+
+__all__ = [
+    "DEFAULT_URL",
+    "Answer",
+    "Answers",
+    "AskOptions",
+    "AsyncClient",
+    "AsyncSource",
+    "BadRequestError",
+    "Client",
+    "ConflictError",
+    "ConnectionLostError",
+    "Document",
+    "GaveUpError",
+    "Health",
+    "InvalidError",
+    "Listener",
+    "NotFoundError",
+    "Page",
+    "Position",
+    "ProblemError",
+    "Progress",
+    "ProtocolError",
+    "RateLimitedError",
+    "Retry",
+    "RmtError",
+    "ServerError",
+    "Session",
+    "SessionOptions",
+    "Snapshot",
+    "Source",
+    "SourceError",
+    "StaleError",
+    "Stream",
+    "TooLargeError",
+    "TransportError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "UnreachableError",
+    "Usage",
+    "UsageError",
+]

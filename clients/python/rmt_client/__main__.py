@@ -1,0 +1,5 @@
+"""`python -m rmt_client` is `rmt`."""
+
+from rmt_client.cli import main
+
+main()

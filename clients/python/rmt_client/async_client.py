@@ -1,0 +1,231 @@
+"""The asynchronous client (asyncio): the same methods under the same names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import httpx
+
+from rmt_client import protocol
+from rmt_client.async_source import AsyncSource, open_async_source
+from rmt_client.base import DEFAULT_URL, BaseClient, from_httpx, new_key, to_httpx
+from rmt_client.errors import TransportError
+from rmt_client.flow import Action, Flow, Outcome, Pause, Read, once
+from rmt_client.models import Answer, Answers, Document, Health, Listener, Page, Session, Snapshot
+from rmt_client.options import AskOptions, SessionOptions
+from rmt_client.patience import Retry
+from rmt_client.source import Readable
+from rmt_client.upload import CHUNK_BYTES
+from rmt_client.wire import Call, Request, Response
+
+T = TypeVar("T")
+
+
+class AsyncClient(BaseClient):
+    """Speaks with an rmt-server from an event loop, for many uploads and questions at a time.
+
+    Every method raises a `RmtError` when it cannot do what it says.
+
+    Args:
+        url: Where the server is.
+        api_key: Your key, where the server asks for one.
+        retry: How long reading and asking try again after failures; other calls are made once.
+        chunk_bytes: The most that is sent in one request, less where the server says so.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        api_key: str | None = None,
+        *,
+        retry: Retry = Retry(),  # noqa: B008 (frozen)
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
+        super().__init__(url, api_key, retry, chunk_bytes)
+        self._http = httpx.AsyncClient(**self._settings)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def status(self) -> Health:
+        """Asks whether the server takes work."""
+        return await self._call(protocol.status())
+
+    async def create_session(self, **options: Unpack[SessionOptions]) -> Session:
+        """Starts a session; `SessionOptions` says with what."""
+        return await self._call(protocol.create_session(new_key(), **options))
+
+    async def fork(self, snapshot_id: str) -> Session:
+        """Starts a new session from a snapshot."""
+        return await self.create_session(from_snapshot=snapshot_id)
+
+    async def list_sessions(self, *, limit: int | None = None, after: str | None = None) -> Page[Session]:
+        """Lists sessions, a page at a time."""
+        return await self._call(protocol.list_sessions(limit=limit, after=after))
+
+    async def get_session(self, session_id: str) -> Session:
+        """Looks at a session."""
+        return await self._call(protocol.get_session(session_id))
+
+    async def update_session(
+        self,
+        session_id: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        ttl_s: int | None = None,
+        revision: int | None = None,
+    ) -> Session:
+        """Changes metadata or lifetime; with `revision`, StaleError if the session has moved on."""
+        call = protocol.update_session(session_id, metadata=metadata, ttl_s=ttl_s, revision=revision)
+        return await self._call(call)
+
+    async def delete_session(self, session_id: str) -> None:
+        """Deletes a session and all that it knows."""
+        await self._call(protocol.delete_session(session_id))
+
+    async def read(
+        self,
+        session_id: str,
+        source: AsyncSource,
+        *,
+        wait: bool = True,
+        document_id: str | None = None,
+        on_progress: Listener | None = None,
+    ) -> Document:
+        """Sends a document into a session, exactly once through any cut connection.
+
+        Args:
+            session_id: The session that reads it, after all that it was sent before.
+            source: Text (str), bytes, a path, an open binary file, an iterable of bytes (also an
+                asynchronous one), or a `Stream`.
+            wait: Whether to return only when all of it is read.
+            document_id: An upload that broke off, to go on with; `source` is the same, from its beginning.
+            on_progress: Called now and then; it must not block.
+        """
+        async with open_async_source(source) as opened:
+            flow = self._upload(
+                session_id, opened.length, document_id=document_id, wait=wait, on_progress=on_progress
+            )
+            return await self._drive(flow, opened)
+
+    async def get_document(self, session_id: str, document_id: str) -> Document:
+        """Looks at a document."""
+        return await self._call(protocol.get_document(session_id, document_id))
+
+    async def cancel_document(self, session_id: str, document_id: str) -> None:
+        """Ends an upload; what was accepted stays accepted."""
+        await self._call(protocol.cancel_document(session_id, document_id))
+
+    async def wait_until_read(
+        self, session_id: str, *, timeout_s: float | None = None, on_progress: Listener | None = None
+    ) -> Session:
+        """Waits until all that the session has accepted by now is read."""
+        return await self._drive(self._wait(session_id, timeout_s, on_progress))
+
+    async def ask(
+        self,
+        session_id: str,
+        question: str,
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Answer:
+        """Asks one question; see `ask_many`."""
+        answers = await self.ask_many(session_id, [question], timeout_s=timeout_s, **options)
+        return answers.answers[0]
+
+    async def ask_many(
+        self,
+        session_id: str,
+        questions: Sequence[str],
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Answers:
+        """Asks several questions of one position; asking never changes the memory.
+
+        Args:
+            session_id: The session.
+            questions: What to ask.
+            timeout_s: How long to wait altogether; None is for as long as it takes.
+            **options: `AskOptions` says which there are.
+        """
+        return await self._drive(self._ask(session_id, questions, timeout_s, **options))
+
+    async def create_snapshot(
+        self, session_id: str, *, name: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> Snapshot:
+        """Keeps the memory of a session as it is now."""
+        return await self._call(protocol.create_snapshot(session_id, name=name, metadata=metadata))
+
+    async def list_snapshots(
+        self, session_id: str | None = None, *, limit: int | None = None, after: str | None = None
+    ) -> Page[Snapshot]:
+        """Lists the snapshots of a session, or all, a page at a time."""
+        return await self._call(protocol.list_snapshots(session_id, limit=limit, after=after))
+
+    async def get_snapshot(self, snapshot_id: str) -> Snapshot:
+        """Looks at a snapshot."""
+        return await self._call(protocol.get_snapshot(snapshot_id))
+
+    async def delete_snapshot(self, snapshot_id: str) -> None:
+        """Deletes a snapshot."""
+        await self._call(protocol.delete_snapshot(snapshot_id))
+
+    async def export_snapshot(self, snapshot_id: str) -> bytes:
+        """Downloads a snapshot as a safetensors file."""
+        return await self._call(protocol.export_snapshot(snapshot_id))
+
+    async def import_snapshot(self, content: bytes, *, name: str | None = None) -> Snapshot:
+        """Uploads a snapshot that was exported, from this server or another."""
+        return await self._call(protocol.import_snapshot(content, name=name))
+
+    async def restore(self, session_id: str, snapshot_id: str) -> Session:
+        """Puts the memory of a session back to a snapshot."""
+        return await self._call(protocol.restore_session(session_id, snapshot_id))
+
+    async def _call(self, call: Call[T]) -> T:
+        return await self._drive(once(call))
+
+    async def _drive(self, flow: Flow[T], source: Readable | None = None) -> T:
+        try:
+            action = next(flow)
+            while True:
+                try:
+                    outcome = await self._perform(action, source)
+                except TransportError as error:
+                    action = flow.throw(error)
+                else:
+                    action = flow.send(outcome)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _perform(self, action: Action, source: Readable | None) -> Outcome:
+        match action:
+            case Request():
+                return await self._send(action)
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+                return None
+            case Read(offset, size):
+                assert source is not None  # noqa: S101 (only uploads read, and they have one)
+                return await asyncio.to_thread(source.read, offset, size)
+
+    async def _send(self, request: Request) -> Response:
+        try:
+            return from_httpx(await self._http.request(**to_httpx(request)))
+        except httpx.RequestError as error:
+            raise self._failure(error) from error

@@ -1,0 +1,48 @@
+"""The command line, `rmt`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from rmt_client.cli.ask import ask
+from rmt_client.cli.output import fail
+from rmt_client.cli.read import read
+from rmt_client.cli.sessions import sessions
+from rmt_client.cli.snapshots import snapshots
+from rmt_client.cli.status import status
+from rmt_client.errors import RmtError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="rmt",
+    help="Stream documents of any length into the memory of an rmt-server, and ask it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(read)
+app.command()(ask)
+app.add_typer(sessions, name="sessions")
+app.add_typer(snapshots, name="snapshots")
+app.command()(status)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs one command; exits with 1 after an error, 2 after wrong usage, 130 after Ctrl-C."""
+    try:
+        app(args, prog_name="rmt")
+    except RmtError as error:
+        fail(str(error), error.hint)
+    except Exception as error:
+        if os.environ.get("RMT_DEBUG"):
+            raise
+        fail(
+            f"{type(error).__name__}: {error or 'no details'}.",
+            "This is unexpected: please report it with what RMT_DEBUG=1 shows.",
+        )
+    sys.exit(1)

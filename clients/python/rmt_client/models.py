@@ -1,0 +1,182 @@
+"""What the server tells, as frozen dataclasses; and how they are read from JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A reader and its memory, and how far it is. Byte counts are of all its documents together."""
+
+    id: str
+    model: str
+    created_at: datetime
+    expires_at: datetime | None
+    status: str
+    focus: tuple[str, ...]
+    keep_text: bool
+    metadata: Mapping[str, str]
+    accepted_bytes: int
+    read_bytes: int
+    tokens: int
+    segments: int
+    state_bytes: int
+    revision: int
+    digest: str
+    documents: int
+
+    @classmethod
+    def from_json(cls, data: Json) -> Session:
+        """Reads a session; KeyError, TypeError or ValueError when it is not one."""
+        return cls(**_common(cls, data), focus=tuple(data["focus"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One upload: `offset` bytes of it are accepted; its first byte is byte `start` of the session."""
+
+    id: str
+    session_id: str
+    start: int
+    offset: int
+    length: int | None
+    complete: bool
+    read: bool
+
+    @classmethod
+    def from_json(cls, data: Json) -> Document:
+        """Reads a document."""
+        return cls(**_common(cls, data))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that one answer cost."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one question."""
+
+    question: str
+    answer: str
+    confidence: float | None
+    mode: str
+    lane: int | None
+    finish_reason: str
+    usage: Usage
+
+    @classmethod
+    def from_json(cls, data: Json) -> Answer:
+        """Reads an answer."""
+        usage = Usage(**_common(Usage, data["usage"]))
+        return cls(**_common(cls, data), usage=usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The point of the text that answers speak for."""
+
+    bytes: int
+    tokens: int
+    segments: int
+    revision: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers to several questions, in their order, all from one position."""
+
+    answers: tuple[Answer, ...]
+    position: Position
+
+    @classmethod
+    def from_json(cls, data: Json) -> Answers:
+        """Reads answers and their position."""
+        answers = tuple(Answer.from_json(answer) for answer in data["answers"])
+        return cls(answers, Position(**_common(Position, data["position"])))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A kept reading state; `session_id` is None where it was imported or the session is gone."""
+
+    id: str
+    session_id: str | None
+    name: str | None
+    metadata: Mapping[str, str]
+    created_at: datetime
+    expires_at: datetime | None
+    model: str
+    focus: tuple[str, ...]
+    bytes: int
+    tokens: int
+    segments: int
+    size_bytes: int
+    digest: str
+
+    @classmethod
+    def from_json(cls, data: Json) -> Snapshot:
+        """Reads a snapshot."""
+        return cls(**_common(cls, data), focus=tuple(data["focus"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Part of a listing; `next` goes into `after` for the part behind it, and is None at the end."""
+
+    items: tuple[T, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the server takes work, and its own word for it."""
+
+    ready: bool
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an operation is: of one document, or of a session while only waiting for it.
+
+    `tokens` counts those read since the operation began. `problem` says what is being waited for
+    when something went wrong and is tried again; it is empty while all is well.
+    """
+
+    document_id: str
+    sent_bytes: int
+    total_bytes: int | None
+    read_bytes: int
+    tokens: int
+    problem: str = ""
+
+
+Listener = Callable[[Progress], None]
+
+
+def _common(cls: type[Any], data: Json) -> dict[str, Any]:
+    """Picks the fields that JSON holds as they are, and reads times; leaves the nested ones out."""
+    plain: dict[str, Any] = {}
+    for field in fields(cls):
+        if field.name.endswith("_at"):
+            plain[field.name] = _time(data[field.name])
+        elif field.name not in {"focus", "usage"}:
+            plain[field.name] = data[field.name]
+    return plain
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,152 @@
+"""The HTTP API as pure functions: one per call, giving the request and the parser of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, Unpack
+from urllib.parse import quote
+
+from rmt_client.errors import ProtocolError
+from rmt_client.models import Answers, Document, Health, Page, Session, Snapshot
+from rmt_client.options import AskOptions, SessionOptions
+from rmt_client.wire import BUSY, Call, Request, Response, body, nothing, reads
+
+T = TypeVar("T")
+SAFETENSORS = "application/vnd.safetensors"
+
+
+def create_session(idempotency_key: str, **options: Unpack[SessionOptions]) -> Call[Session]:
+    """Starts a session, empty or from a snapshot."""
+    headers = {"Idempotency-Key": idempotency_key}
+    request = Request("POST", "/v1/sessions", headers, json=_given(**options))
+    return Call(request, reads(Session.from_json, 200, 201))
+
+
+def list_sessions(*, limit: int | None, after: str | None) -> Call[Page[Session]]:
+    """Lists sessions, a page at a time."""
+    return Call(_list("/v1/sessions", limit, after), reads(_page("sessions", Session.from_json), 200))
+
+
+def get_session(session_id: str) -> Call[Session]:
+    """Looks at a session."""
+    return Call(Request("GET", _session(session_id)), reads(Session.from_json, 200))
+
+
+def update_session(
+    session_id: str, *, metadata: Mapping[str, str] | None, ttl_s: int | None, revision: int | None
+) -> Call[Session]:
+    """Changes metadata or lifetime; with a revision, only if the session still has it."""
+    headers = {} if revision is None else {"If-Match": f'"{revision}"'}
+    request = Request("PATCH", _session(session_id), headers, json=_given(metadata=metadata, ttl_s=ttl_s))
+    return Call(request, reads(Session.from_json, 200))
+
+
+def delete_session(session_id: str) -> Call[None]:
+    """Deletes a session."""
+    return Call(Request("DELETE", _session(session_id)), nothing)
+
+
+def restore_session(session_id: str, snapshot_id: str) -> Call[Session]:
+    """Puts a session back to a snapshot."""
+    request = Request("POST", _session(session_id, "restore"), json={"snapshot": snapshot_id})
+    return Call(request, reads(Session.from_json, 200))
+
+
+def get_document(session_id: str, document_id: str) -> Call[Document]:
+    """Looks at a document."""
+    return Call(Request("GET", document_path(session_id, document_id)), reads(Document.from_json, 200))
+
+
+def cancel_document(session_id: str, document_id: str) -> Call[None]:
+    """Ends an upload; what was accepted stays accepted."""
+    return Call(Request("DELETE", document_path(session_id, document_id)), nothing)
+
+
+def ask(
+    session_id: str, questions: Sequence[str], read_timeout_s: float | None, **options: Unpack[AskOptions]
+) -> Call[Answers]:
+    """Asks; the answer may wait until all that was accepted has been read."""
+    wanted = _given(questions=list(questions), **options)
+    request = Request("POST", _session(session_id, "answers"), json=wanted, read_timeout_s=read_timeout_s)
+    return Call(request, reads(Answers.from_json, 200))
+
+
+def create_snapshot(
+    session_id: str, *, name: str | None, metadata: Mapping[str, str] | None
+) -> Call[Snapshot]:
+    """Keeps the reading state as it is now."""
+    request = Request("POST", _session(session_id, "snapshots"), json=_given(name=name, metadata=metadata))
+    return Call(request, reads(Snapshot.from_json, 201))
+
+
+def list_snapshots(session_id: str | None, *, limit: int | None, after: str | None) -> Call[Page[Snapshot]]:
+    """Lists the snapshots of one session, or all."""
+    path = "/v1/snapshots" if session_id is None else _session(session_id, "snapshots")
+    return Call(_list(path, limit, after), reads(_page("snapshots", Snapshot.from_json), 200))
+
+
+def get_snapshot(snapshot_id: str) -> Call[Snapshot]:
+    """Looks at a snapshot."""
+    return Call(Request("GET", _snapshot(snapshot_id)), reads(Snapshot.from_json, 200))
+
+
+def delete_snapshot(snapshot_id: str) -> Call[None]:
+    """Deletes a snapshot."""
+    return Call(Request("DELETE", _snapshot(snapshot_id)), nothing)
+
+
+def export_snapshot(snapshot_id: str) -> Call[bytes]:
+    """Downloads a snapshot as a safetensors file."""
+    return Call(Request("GET", _snapshot(snapshot_id) + "/content", {"Accept": SAFETENSORS}), body)
+
+
+def import_snapshot(content: bytes, *, name: str | None) -> Call[Snapshot]:
+    """Uploads a snapshot that was exported."""
+    headers, params = {"Content-Type": SAFETENSORS}, _given(name=name)
+    request = Request("POST", "/v1/snapshots", headers, params, content=content)
+    return Call(request, reads(Snapshot.from_json, 201))
+
+
+def status() -> Call[Health]:
+    """Asks whether the server takes work; 503 is an answer here, too."""
+
+    def parse(response: Response) -> Health:
+        if response.status not in BUSY:
+            return reads(lambda data: Health(True, str(data["status"])), 200)(response)
+        try:
+            word = response.json()["status"]
+        except (ProtocolError, KeyError, TypeError):
+            word = None
+        return Health(False, word if isinstance(word, str) else response.problem().title)
+
+    return Call(Request("GET", "/readyz"), parse)
+
+
+def documents_path(session_id: str) -> str:
+    """Names where a session's documents are created."""
+    return _session(session_id, "documents")
+
+
+def document_path(session_id: str, document_id: str) -> str:
+    """Names one document."""
+    return _session(session_id, "documents", document_id)
+
+
+def _session(*parts: str) -> str:
+    return "/v1/sessions/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _snapshot(snapshot_id: str) -> str:
+    return "/v1/snapshots/" + quote(snapshot_id, safe="")
+
+
+def _list(path: str, limit: int | None, after: str | None) -> Request:
+    return Request("GET", path, params=_given(limit=None if limit is None else str(limit), after=after))
+
+
+def _page(name: str, model: Callable[[Any], T]) -> Callable[[Any], Page[T]]:
+    return lambda data: Page(tuple(model(item) for item in data[name]), data["next"])
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,138 @@
+"""Engine: reads one segment of many lanes at a step, and answers many questions. Owns the device."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rmt_model.checkpoint import Checkpoint
+from rmt_model.decoding import decode_greedy
+from rmt_model.errors import StateError
+from rmt_model.prompt import PromptBuilder
+from rmt_model.reader import MAX_HELD_CHARS
+from rmt_model.state import ReaderState
+from rmt_model.tokenizer import TextTokenizer
+from rmt_model.types import Generation, LaneSegment, Prompt
+
+T = TypeVar("T")
+
+__all__ = ["Engine", "EngineFullError"]
+
+
+class EngineFullError(RuntimeError):
+    """No memory slot is free; close lanes, or build the engine with more `slots`."""
+
+
+class Engine:
+    """A checkpoint on a device, with slots that hold lanes' memories between steps.
+
+    Not thread-safe: one thread calls it. Memory is float32 [slots, M, d] on the device and does not travel while a
+    document is read; the vocabulary projection runs only to decode answers.
+
+    Attributes:
+        checkpoint: What is served.
+        prompts: Turns questions into tokens by the checkpoint's templates.
+        text_tokenizer: Shared by all readers.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, slots: int = 64, max_batch_lanes: int = 16) -> None:
+        self.checkpoint = checkpoint
+        self.model = checkpoint.model.eval()
+        self.prompts = PromptBuilder(checkpoint.tokenizer, checkpoint.config)
+        self.text_tokenizer = TextTokenizer(checkpoint.tokenizer, max_held_chars=MAX_HELD_CHARS)
+        self.max_batch_lanes = max_batch_lanes
+        config, device = checkpoint.config, self.model.device
+        self._memory = torch.zeros(slots, config.memory_tokens, self.model.hidden, device=device)
+        self._free = list(range(slots))[::-1]
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that `open` can still hand out."""
+        return len(self._free)
+
+    @torch.inference_mode()
+    def fresh_state(self, focus: Sequence[str] = ()) -> ReaderState:
+        """The state of a session that has read nothing: one lane for each focus, one lane without any.
+
+        Raises:
+            QuestionError: A focus is empty or longer than a segment.
+        """
+        for question in focus:
+            self.prompts.focus(question)
+        memory = self.model.cell.fresh(max(1, len(focus))).cpu().numpy().copy()
+        return ReaderState(self.checkpoint.fingerprint, tuple(focus), memory)
+
+    def check(self, state: ReaderState) -> None:
+        """Raise StateError unless a state that came from outside fits this engine's model."""
+        wanted = (self.checkpoint.config.memory_tokens, self.model.hidden)
+        if state.memory.shape[1:] != wanted:
+            raise StateError(f"the state's memory is {list(state.memory.shape)}; the model's is [lanes, {wanted[0]}, {wanted[1]}]")
+        vocabulary = self.model.backbone.get_input_embeddings().num_embeddings
+        if any(token_id >= vocabulary for token_id in state.pending):
+            raise StateError(f"the state holds token ids beyond the vocabulary of {vocabulary}")
+
+    @torch.inference_mode()
+    def open(self, memory: NDArray[np.float32] | int) -> tuple[int, ...]:
+        """Take slots for lanes and put their memory there.
+
+        Args:
+            memory: Memory to go on from, [lanes, M, d]; or a number of lanes that start fresh.
+
+        Returns:
+            One slot for each lane.
+
+        Raises:
+            EngineFullError: Fewer slots are free than there are lanes.
+        """
+        lanes = memory if isinstance(memory, int) else len(memory)
+        if lanes > len(self._free):
+            raise EngineFullError(f"{lanes} lanes asked for, {len(self._free)} of {len(self._memory)} slots are free")
+        slots = tuple(self._free.pop() for _ in range(lanes))
+        start = self.model.cell.fresh(lanes) if isinstance(memory, int) else torch.from_numpy(np.array(memory))
+        self._memory[list(slots)] = start.to(self._memory)
+        return slots
+
+    def close(self, slots: Sequence[int]) -> None:
+        """Give slots back; their memory is gone."""
+        self._free.extend(slots)
+
+    @torch.inference_mode()
+    def memory(self, slots: Sequence[int]) -> NDArray[np.float32]:
+        """The lanes' memory as it is now, copied: [lanes, M, d]."""
+        return self._memory[list(slots)].cpu().numpy()
+
+    @torch.inference_mode()
+    def read(self, segments: Sequence[LaneSegment]) -> None:
+        """Read one segment in each of the given lanes; a lane may appear once.
+
+        Lanes whose rows have the same length share a forward pass, `max_batch_lanes` at most.
+        """
+        for rows in self._by_length(segments):
+            slots = torch.tensor([row.slot for row in rows], device=self._memory.device)
+            token_ids = torch.tensor([row.token_ids for row in rows], device=self._memory.device)
+            self._memory[slots] = self.model.read(self._memory[slots], token_ids)
+
+    @torch.inference_mode()
+    def answer(self, prompts: Sequence[Prompt]) -> list[Generation]:
+        """Answer each prompt by greedy decoding, `max_batch_lanes` at a time; no lane's memory changes."""
+        return [answer for group in self._batches(prompts) for answer in self._answer(group)]
+
+    def _answer(self, prompts: Sequence[Prompt]) -> list[Generation]:
+        memory = self._memory[[prompt.slot for prompt in prompts]]
+        return decode_greedy(self.model, memory, prompts, self.checkpoint.text_of, self.checkpoint.eos_token_id)
+
+    def _by_length(self, segments: Sequence[LaneSegment]) -> Iterator[Sequence[LaneSegment]]:
+        lengths: dict[int, list[LaneSegment]] = defaultdict(list)
+        for segment in segments:
+            lengths[len(segment.token_ids)].append(segment)
+        for rows in lengths.values():
+            yield from self._batches(rows)
+
+    def _batches(self, rows: Sequence[T]) -> Iterator[Sequence[T]]:
+        for start in range(0, len(rows), self.max_batch_lanes):
+            yield rows[start : start + self.max_batch_lanes]
+

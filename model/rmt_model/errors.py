@@ -1,0 +1,30 @@
+"""Errors of the model room.
+
+    RmtModelError
+    ├── CheckpointError       a checkpoint or backbone that cannot be loaded
+    ├── StateError            a reader state that is damaged or of another kind
+    │   └── FingerprintError  a reader state made by another checkpoint
+    └── QuestionError         a question that cannot be asked
+"""
+
+__all__ = ["CheckpointError", "FingerprintError", "QuestionError", "RmtModelError", "StateError"]
+
+
+class RmtModelError(Exception):
+    """Base of all errors that a user of this package can cause."""
+
+
+class CheckpointError(RmtModelError):
+    """A checkpoint directory, official state dict or backbone is missing something or does not fit."""
+
+
+class StateError(RmtModelError):
+    """A serialised reader state is damaged, truncated, not safetensors, or lies about its shapes."""
+
+
+class FingerprintError(StateError):
+    """A reader state belongs to another checkpoint: its memory means nothing to this one."""
+
+
+class QuestionError(RmtModelError):
+    """A question is empty, or too long for a segment."""

@@ -1,0 +1,102 @@
+"""Reader: bytes in, whole segments out, and a state that can be put down between any two of them."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmt_model.digest import StreamDigest
+from rmt_model.segmenter import Segmenter
+from rmt_model.state import ReaderState
+from rmt_model.tokenizer import Block, StreamingTokenizer, TextTokenizer
+
+__all__ = ["DOCUMENT_SEPARATOR", "MAX_HELD_CHARS", "Reader"]
+
+DOCUMENT_SEPARATOR = "\n\n"
+"""Stands between two documents of one session, as tokens; it is not counted as bytes read."""
+
+MAX_HELD_CHARS = 1024
+"""Most characters that wait for the place where text can be cut; see `TextTokenizer`."""
+
+
+class Reader:
+    """Turns a session's bytes into segments, and knows at each of them what is left over.
+
+    It does not read: `take` hands out a segment, and the engine puts it into the lanes' memory. Segments depend on the
+    bytes alone, whatever the pieces they arrived in.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, segment_tokens: int, state: ReaderState) -> None:
+        self._state = state
+        self._tokenizer = tokenizer
+        self._stream = StreamingTokenizer(tokenizer, state.tokenizer)
+        self._segmenter = Segmenter(segment_tokens)
+        self._segments = deque(self._segmenter.feed(state.pending))
+        self._digest = StreamDigest(state.digest_chain, state.digest_rest)
+        self.bytes_read = state.bytes_read
+        self.segments_read = state.segments_read
+        self.tokens_read = state.tokens_read
+        self.documents_read = state.documents_read
+
+    @property
+    def waiting(self) -> int:
+        """Whole segments that `take` can hand out."""
+        return len(self._segments)
+
+    def feed(self, data: bytes) -> None:
+        """Take further bytes of the document.
+
+        Raises:
+            InvalidUtf8Error: They are not text; nothing has changed.
+        """
+        separator = self._separator() if data else []
+        self._push([*separator, *self._stream.feed(data)])
+        self._digest.update(data)
+        self.bytes_read += len(data)
+
+    def finish_document(self) -> None:
+        """The document ends here; what is held back becomes tokens, and the next document begins apart from it.
+
+        The door lets no complete document end inside a character; one that was cancelled there ends with U+FFFD.
+        """
+        torn = self._stream.state
+        if torn.undecoded:
+            whole = replace(torn, held=torn.held + "\ufffd", undecoded=b"")
+            self._stream = StreamingTokenizer(self._tokenizer, whole)
+        self._push(self._stream.finish())
+        self.documents_read += 1
+
+    def take(self) -> Sequence[int]:
+        """The next whole segment; it counts as read from now on."""
+        segment = self._segments.popleft()
+        self.segments_read += 1
+        self.tokens_read += len(segment)
+        return segment
+
+    def state(self, memory: NDArray[np.float32]) -> ReaderState:
+        """The state after the last segment that was taken, with the lanes' memory [lanes, M, d] as it was then."""
+        pending = [token_id for segment in self._segments for token_id in segment]
+        return ReaderState(
+            fingerprint=self._state.fingerprint,
+            focus=self._state.focus,
+            memory=memory,
+            pending=(*pending, *self._segmenter.pending),
+            tokenizer=self._stream.state,
+            digest_chain=self._digest.chain,
+            digest_rest=self._digest.rest,
+            bytes_read=self.bytes_read,
+            tokens_read=self.tokens_read,
+            segments_read=self.segments_read,
+            documents_read=self.documents_read,
+        )
+
+    def _separator(self) -> list[int]:
+        """Tokens between the last document and one that begins now; within a document there are none."""
+        stream = self._stream.state
+        begins = self.documents_read > 0 and not stream.held and not stream.undecoded
+        return self._tokenizer.encode([Block(DOCUMENT_SEPARATOR)]) if begins else []
+
+    def _push(self, token_ids: Sequence[int]) -> None:
+        self._segments.extend(self._segmenter.feed(token_ids))

@@ -1,0 +1,178 @@
+"""ReaderState: everything that reading a document left behind, and its form in bytes.
+
+The form is one safetensors file, never a pickle: what Redis holds, and what a snapshot is. Its size depends on the
+number of lanes alone: the remainder is padded to fixed sizes, so a state after ten million tokens is as large as one
+after ten thousand.
+"""
+
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from rmt_model.digest import StreamDigest
+from rmt_model.errors import StateError
+from rmt_model.tokenizer import TokenizerState
+
+__all__ = ["STATE_SCHEMA", "ReaderState"]
+
+STATE_SCHEMA = 1
+_HEADER = "rmt_reader_state"
+_HEADER_UNIT, _PENDING_UNIT, _TEXT_UNIT = 1024, 256, 4096
+_MAX_HEADER_BYTES = 1 << 20
+_COUNTERS = ("bytes_read", "tokens_read", "segments_read", "documents_read")
+
+
+@dataclass(frozen=True, eq=False)
+class ReaderState:
+    """A reader at rest.
+
+    Attributes:
+        fingerprint: The checkpoint whose memory this is.
+        focus: One question for each lane; empty for the single lane of a session without focus.
+        memory: float32 [lanes, M, d].
+        pending: Tokens that do not fill a segment yet, or whose segments are still to be read.
+        tokenizer: Text and bytes that have no tokens yet.
+        digest_chain: See `StreamDigest`.
+        digest_rest: See `StreamDigest`.
+        bytes_read: Bytes taken from the stream.
+        tokens_read: Tokens in the memory.
+        segments_read: Segments in the memory.
+        documents_read: Documents that have ended.
+    """
+
+    fingerprint: str
+    focus: tuple[str, ...]
+    memory: NDArray[np.float32]
+    pending: tuple[int, ...] = ()
+    tokenizer: TokenizerState = field(default_factory=TokenizerState)
+    digest_chain: bytes = StreamDigest().chain
+    digest_rest: bytes = b""
+    bytes_read: int = 0
+    tokens_read: int = 0
+    segments_read: int = 0
+    documents_read: int = 0
+
+    @property
+    def lanes(self) -> int:
+        """Number of lanes."""
+        return len(self.memory)
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of all bytes read."""
+        return StreamDigest(self.digest_chain, self.digest_rest).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """One safetensors file; equal states give equal bytes."""
+        held, undecoded = self.tokenizer.held.encode(), self.tokenizer.undecoded
+        header = {
+            "schema": STATE_SCHEMA,
+            "fingerprint": self.fingerprint,
+            "focus": self.focus,
+            "pending": len(self.pending),
+            "held": len(held),
+            "undecoded": len(undecoded),
+            "after_boundary": self.tokenizer.after_boundary,
+            "bytes_fed": self.tokenizer.bytes_fed,
+            "digest_chain": self.digest_chain.hex(),
+            "digest_rest": len(self.digest_rest),
+            **{name: getattr(self, name) for name in _COUNTERS},
+        }
+        text = held + undecoded + self.digest_rest
+        tensors = {
+            "memory": np.ascontiguousarray(self.memory, dtype=np.float32),
+            "pending": _padded(np.array(self.pending, dtype=np.int32), _PENDING_UNIT),
+            "text": _padded(np.frombuffer(text, dtype=np.uint8), _TEXT_UNIT),
+        }
+        encoded = json.dumps(header)
+        return save(tensors, {_HEADER: encoded.ljust(-(-len(encoded) // _HEADER_UNIT) * _HEADER_UNIT)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read a state back.
+
+        Raises:
+            StateError: Not safetensors, truncated, of another schema, or its header contradicts its tensors.
+        """
+        header = _read_header(data)
+        try:
+            tensors = load(data)
+        except (SafetensorError, ValueError, TypeError) as error:
+            raise StateError(f"the state is damaged: {error}") from error
+        try:
+            return cls._assemble(header, tensors)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StateError(f"the state's header does not describe a reader state: {error!r}") from error
+
+    @classmethod
+    def _assemble(cls, header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Self:
+        memory, pending, text = tensors["memory"], tensors["pending"], tensors["text"]
+        focus = tuple(header["focus"])
+        _require(set(tensors) == {"memory", "pending", "text"}, "it has unknown tensors")
+        _require(memory.dtype == np.float32 and memory.ndim == 3, "memory must be float32 [lanes, M, d]")
+        _require(bool(np.isfinite(memory).all()), "memory holds values that are not finite")
+        _require(pending.dtype == np.int32 and pending.ndim == 1, "pending must be int32 [n]")
+        _require(text.dtype == np.uint8 and text.ndim == 1, "text must be uint8 [n]")
+        _require(all(isinstance(one, str) for one in focus), "focus must be texts")
+        _require(len(memory) == max(1, len(focus)), f"{len(memory)} lanes do not fit {len(focus)} focuses")
+        counts = {name: header[name] for name in ("pending", "held", "undecoded", "digest_rest", "bytes_fed", *_COUNTERS)}
+        _require(all(type(n) is int and 0 <= n < 1 << 62 for n in counts.values()), "a counter is not a count")
+        held, undecoded, rest = counts["held"], counts["undecoded"], counts["digest_rest"]
+        _require(counts["pending"] <= len(pending) and held + undecoded + rest <= len(text), "its counters exceed its tensors")
+        ids = pending[: counts["pending"]]
+        _require(bool((ids >= 0).all()), "pending holds negative token ids")
+        raw = text.tobytes()
+        chain = bytes.fromhex(header["digest_chain"])
+        _require(len(chain) == 32, "digest_chain must be 32 bytes")
+        return cls(
+            fingerprint=str(header["fingerprint"]),
+            focus=focus,
+            memory=memory,
+            pending=tuple(ids.tolist()),
+            tokenizer=TokenizerState(
+                held=raw[:held].decode(),
+                after_boundary=bool(header["after_boundary"]),
+                undecoded=raw[held : held + undecoded],
+                bytes_fed=counts["bytes_fed"],
+            ),
+            digest_chain=chain,
+            digest_rest=raw[held + undecoded : held + undecoded + rest],
+            **{name: counts[name] for name in _COUNTERS},
+        )
+
+
+def _read_header(data: bytes) -> dict[str, Any]:
+    """The state's own header, read without allocating what a lying file claims to hold.
+
+    A safetensors file begins with the length of its JSON header, 8 bytes, little-endian.
+    """
+    if len(data) < 8:
+        raise StateError("the state is truncated: a safetensors file has at least 8 bytes")
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > min(_MAX_HEADER_BYTES, len(data) - 8):
+        raise StateError("the state is not a safetensors file, or it is truncated")
+    try:
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_HEADER])
+        schema = header["schema"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StateError("the file is not a reader state: its header says nothing about one") from error
+    if schema != STATE_SCHEMA:
+        raise StateError(f"the state has schema {schema!r}; this program reads {STATE_SCHEMA}")
+    return dict(header)
+
+
+def _padded(values: NDArray[Any], unit: int) -> NDArray[Any]:
+    """`values` with zeros behind, up to the next multiple of `unit`, one at least."""
+    size = max(1, -(-len(values) // unit)) * unit
+    return np.pad(values, (0, size - len(values)))
+
+
+def _require(holds: bool, complaint: str) -> None:
+    if not holds:
+        raise StateError(f"the state is damaged: {complaint}")

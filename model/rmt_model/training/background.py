@@ -1,0 +1,50 @@
+"""Background text that facts are planted in: token streams with the gaps between their sentences."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+__all__ = ["Background", "read_texts"]
+
+_ENCODE_CHARS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Background:
+    """Token ids of many texts, one after another, and where a sentence ends in them."""
+
+    ids: NDArray[np.int32]
+    gaps: NDArray[np.bool_]
+    """`gaps[i]` says that a sentence ends before token i."""
+
+    @classmethod
+    def of(cls, texts: Iterable[str], tokenizer: Tokenizer) -> "Background":
+        """Tokenise `texts`."""
+        ids: list[int] = []
+        for text in texts:
+            pieces = [text[at : at + _ENCODE_CHARS] for at in range(0, len(text), _ENCODE_CHARS)]
+            for encoding in tokenizer.encode_batch_fast(pieces, add_special_tokens=False):
+                ids.extend(encoding.ids)
+        array = np.asarray(ids, dtype=np.int32)
+        ends = np.zeros(tokenizer.get_vocab_size(), dtype=np.bool_)
+        for token, number in tokenizer.get_vocab().items():
+            ends[number] = token.rstrip("\u010a\u0120\"'").endswith((".", "!", "?")) or "\u010a" in token
+        return cls(array, np.concatenate(([True], ends[array[:-1]])))
+
+    def window(self, rng: Random, length: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """`length` tokens in a row from a random place, with their gaps; wraps around at the end."""
+        start = rng.randrange(len(self.ids))
+        where = np.arange(start, start + length) % len(self.ids)
+        return self.ids[where], self.gaps[where]
+
+
+def read_texts(paths: Iterable[Path], limit_chars: int) -> list[str]:
+    """The text files' contents, each cut to its share of `limit_chars`."""
+    files = sorted(paths)
+    share = limit_chars // max(1, len(files))
+    return [path.read_text(encoding="utf-8", errors="replace")[:share] for path in files]

@@ -1,0 +1,141 @@
+"""Facts to plant in a document: a sentence, a question about it, and the answer.
+
+Every kind draws its words from pools whose validation part is never trained on, and a share of its names from
+syllables, so that answering needs copying out of the document rather than knowing the words.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from rmt_model.training.words import POOLS, Split
+
+__all__ = ["KINDS", "Fact", "draw_fact", "draw_facts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One planted fact. `key` is what it is about: a later fact with the same key and question replaces it."""
+
+    kind: str
+    key: str
+    statement: str
+    question: str
+    answer: str
+
+
+_ONSETS = "b br c ch d dr f g gr h j k kl l m n p pr r s st t th tr v w z".split()
+_VOWELS = "a e i o u ai ei ia ou".split()
+_CODAS = "l m n r s t nd rk x".split()
+
+
+class _Words:
+    """Draws words for one fact from one split."""
+
+    def __init__(self, rng: Random, split: Split) -> None:
+        self.rng = rng
+        self.split = split
+
+    def person(self) -> str:
+        if self.rng.random() < 0.4:
+            return self._coined()
+        name = POOLS["person"].draw(self.rng, self.split)
+        return f"{name} {self._coined()}" if self.rng.random() < 0.2 else name
+
+    def thing(self, pool: str, adjective: float = 0.7) -> str:
+        """A noun, mostly with an adjective: `silver key`."""
+        noun = POOLS[pool].draw(self.rng, self.split)
+        return f"{POOLS['adjective'].draw(self.rng, self.split)} {noun}" if self.rng.random() < adjective else noun
+
+    def code(self) -> str:
+        return "".join(self.rng.choice("0123456789") for _ in range(self.rng.randint(3, 6)))
+
+    def date(self) -> str:
+        return f"{self.rng.randint(1, 28)} {POOLS['month'].draw(self.rng, self.split)}"
+
+    def pick(self, *choices: str) -> str:
+        return self.rng.choice(choices)
+
+    def _coined(self) -> str:
+        """A name out of syllables; the splits never share one: the sum of its letters tells them apart."""
+        while True:
+            syllables = (self.rng.choice(_ONSETS) + self.rng.choice(_VOWELS) for _ in range(self.rng.randint(2, 3)))
+            name = ("".join(syllables) + self.rng.choice(_CODAS)).capitalize()
+            if (sum(map(ord, name)) % 5 == 0) == (self.split == "validation"):
+                return name
+
+
+def _person_place(w: _Words) -> Fact:
+    person, place = w.person(), w.thing("place")
+    verb = w.pick("is in", "went to", "moved to", "travelled to", "journeyed to", "went back to", "is waiting in", "stays in")
+    statement = w.pick(f"{person} {verb} the {place}.", f"{person} {verb} the {place}.", f"You will find {person} in the {place}.")
+    return Fact("person_place", person, statement, f"Where is {person}?", f"the {place}")
+
+
+def _opens(w: _Words) -> Fact:
+    opener, opened = w.thing("opener", 0.9), w.thing("opened")
+    statement = w.pick(
+        f"The {opener} opens the {opened}.",
+        f"The {opener} opens the {opened}.",
+        f"The {opened} is opened by the {opener}.",
+        f"Only the {opener} opens the {opened}.",
+    )
+    if w.rng.random() < 0.25:
+        return Fact("opens", opener, statement, f"What does the {opener} open?", f"the {opened}")
+    return Fact("opens", opened, statement, f"What opens the {opened}?", f"the {opener}")
+
+
+def _object_place(w: _Words) -> Fact:
+    thing, where = w.thing("object"), w.thing(w.pick("container", "container", "place"))
+    statement = f"The {thing} {w.pick('is in', 'was left in', 'is kept in', 'lies in', 'was hidden in')} the {where}."
+    return Fact("object_place", thing, statement, f"Where is the {thing}?", f"the {where}")
+
+
+def _possession(w: _Words) -> Fact:
+    person, thing = w.person(), w.thing("object")
+    statement = f"{person} {w.pick('has', 'took', 'picked up', 'keeps', 'bought')} the {thing}."
+    return Fact("possession", thing, statement, f"Who has the {thing}?", person)
+
+
+def _code(w: _Words) -> Fact:
+    thing, code = w.thing("opened"), w.code()
+    statement = w.pick(f"The code of the {thing} is {code}.", f"The {thing} has the code {code}.")
+    return Fact("code", thing, statement, f"What is the code of the {thing}?", code)
+
+
+def _job(w: _Words) -> Fact:
+    person, job = w.person(), POOLS["job"].draw(w.rng, w.split)
+    statement = w.pick(f"{person} works as a {job}.", f"{person} is a {job}.", f"{person} became a {job}.")
+    return Fact("job", person, statement, f"What is the job of {person}?", job)
+
+
+def _date(w: _Words) -> Fact:
+    event, date = w.thing("event", 0.5), w.date()
+    statement = w.pick(f"The {event} is on {date}.", f"The {event} takes place on {date}.")
+    return Fact("date", event, statement, f"When is the {event}?", date)
+
+
+KINDS: dict[str, Callable[[_Words], Fact]] = {
+    "person_place": _person_place,
+    "opens": _opens,
+    "object_place": _object_place,
+    "possession": _possession,
+    "code": _code,
+    "job": _job,
+    "date": _date,
+}
+
+
+def draw_fact(rng: Random, split: Split, kinds: tuple[str, ...] = tuple(KINDS)) -> Fact:
+    """One fact of one of `kinds`, with words of `split`."""
+    return KINDS[rng.choice(kinds)](_Words(rng, split))
+
+
+def draw_facts(rng: Random, split: Split, count: int, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Fact]:
+    """`count` facts, no two of which are about the same thing or give the same answer."""
+    facts: list[Fact] = []
+    while len(facts) < count:
+        fact = draw_fact(rng, split, kinds)
+        if all(fact.key != other.key and fact.answer != other.answer for other in facts):
+            facts.append(fact)
+    return facts

@@ -1,0 +1,252 @@
+"""Documents with planted facts, as the tensors that one training step reads."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from rmt_model.config import RMTConfig
+from rmt_model.training.background import Background
+from rmt_model.training.facts import KINDS, Fact, draw_fact, draw_facts
+from rmt_model.training.words import Split
+
+__all__ = ["Batch", "Mode", "PlantedDocument", "Questions", "SampleBuilder", "SampleShape"]
+
+Mode = Literal["focus", "recall"]
+
+_FACT_TOKENS = 20
+"""Room for one planted fact: a document holds no more facts than fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleShape:
+    """What all documents of one batch have in common.
+
+    Attributes:
+        mode: `focus` puts the question in front of every segment, `recall` only behind the last.
+        lanes: Number of documents.
+        segments: Whole segments before the partial one, n.
+        segment_tokens: S.
+        partial_tokens: Tokens of the partial segment that is read with the question, 0..S-1.
+        questions: Questions asked of each document at its end.
+    """
+
+    mode: Mode
+    lanes: int
+    segments: int
+    segment_tokens: int
+    partial_tokens: int
+    questions: int = 1
+
+    @property
+    def document_tokens(self) -> int:
+        """Length of each document."""
+        return self.segments * self.segment_tokens + self.partial_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedDocument:
+    """A document's tokens, and the token range of every fact in it, in order."""
+
+    ids: list[int]
+    facts: tuple[tuple[Fact, range], ...]
+
+    def last(self, key: str, question: str) -> Fact:
+        """The fact that holds at the end: of several about one thing, the last."""
+        return [fact for fact, _ in self.facts if (fact.key, fact.question) == (key, question)][-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Questions with their answers, the questions of one document in one right-padded row.
+
+    Attributes:
+        lanes: Document of each row, [rows].
+        ids: Partial segment, questions and answers, [rows, L].
+        labels: Token that should follow each position where that is an answer's, else -100, [rows, L].
+        owners: Number of the question that the label belongs to, else -1, [rows, L].
+        count: Number of questions.
+    """
+
+    lanes: Tensor
+    ids: Tensor
+    labels: Tensor
+    owners: Tensor
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One training step.
+
+    Attributes:
+        shape: What its documents have in common.
+        prefix: Focus in front of every segment, [lanes, P]; P is 0 for recall.
+        segments: Token ids, [n, lanes, S].
+        relevant: Whether a segment holds (part of) a fact that is asked for, [n, lanes].
+        at_end: Questions asked behind the partial segment.
+        midway: Questions asked with no partial segment right after some segment: (segments read, questions).
+    """
+
+    shape: SampleShape
+    prefix: Tensor
+    segments: Tensor
+    relevant: Tensor
+    at_end: Questions
+    midway: tuple[tuple[int, Questions], ...]
+
+
+class SampleBuilder:
+    """Builds documents and batches from a seed; the same seed gives the same samples."""
+
+    def __init__(self, tokenizer: Tokenizer, config: RMTConfig, background: Background, split: Split) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.background = background
+        self.split: Split = split
+        self.newline = self.encode("\n")[-1]
+        self.stop = self.encode(config.stop)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without special tokens."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def focus_ids(self, question: str) -> list[int]:
+        """A lane's prefix: the focus, padded in front with newlines to a multiple of `focus_multiple` tokens."""
+        ids = self.encode(self.config.focus_text(question))
+        return [self.newline] * (-len(ids) % self.config.focus_multiple) + ids
+
+    def plant(self, rng: Random, length: int, placed: Sequence[tuple[Fact, int]]) -> PlantedDocument:
+        """A document of exactly `length` tokens with facts near the given token positions.
+
+        Args:
+            rng: Source of the background's place.
+            length: Tokens of the whole document.
+            placed: Facts with the position each should start at; it moves to the next sentence gap if there is one.
+
+        Raises:
+            ValueError: The facts are longer than the document.
+        """
+        background, gaps = self.background.window(rng, length)
+        gap_at = np.flatnonzero(gaps).tolist()
+        ids: list[int] = []
+        facts: list[tuple[Fact, range]] = []
+        taken = 0
+        planted = [(fact, position, self._planted(rng, fact)) for fact, position in sorted(placed, key=lambda p: p[1])]
+        room = length - sum(len(tokens) for _, _, tokens in planted)
+        if room < 0:
+            raise ValueError(f"facts of {length - room} tokens do not fit into a document of {length}")
+        for fact, position, tokens in planted:
+            # `taken` counts background tokens; no more of them than `room` may stand before a fact that must fit.
+            at = min(max(taken, taken + position - len(ids)), room)
+            index = bisect_left(gap_at, at)
+            if index < len(gap_at) and gap_at[index] <= room:
+                at = gap_at[index]
+            ids.extend(background[taken:at].tolist())
+            facts.append((fact, range(len(ids), len(ids) + len(tokens))))
+            ids.extend(tokens)
+            taken = at
+        ids.extend(background[taken : taken + length - len(ids)].tolist())
+        return PlantedDocument(ids, tuple(facts))
+
+    def _planted(self, rng: Random, fact: Fact) -> list[int]:
+        """A fact's tokens: within a paragraph, or on a line of its own."""
+        return self.encode(f"\n{fact.statement}\n" if rng.random() < 0.5 else f" {fact.statement}")
+
+    def document(self, rng: Random, shape: SampleShape) -> tuple[PlantedDocument, list[Fact]]:
+        """One document of a shape, and the facts that are asked for: in focus mode one, with others around it."""
+        whole = shape.segments * shape.segment_tokens
+        others = rng.choice((0, 0, 1, 2, 3, 4, 6)) if shape.mode == "focus" else rng.choice((0, 1, 2, 3))
+        others = max(0, min(others, shape.document_tokens // _FACT_TOKENS - shape.questions - 1))
+        kinds = tuple(KINDS) if rng.random() < 0.7 else (rng.choice(tuple(KINDS)),)
+        facts = draw_facts(rng, self.split, shape.questions + others, kinds)
+        asked = facts[: shape.questions]
+        reach = shape.document_tokens
+        placed = [(fact, rng.randrange(reach)) for fact in facts[shape.questions :]]
+        for fact in asked:
+            in_memory = shape.segments > 0 and rng.random() < 0.9
+            placed.append((fact, rng.randrange(whole if in_memory else reach)))
+        if shape.mode == "focus" and reach >= 2 * _FACT_TOKENS and rng.random() < 0.15:
+            placed.append((self._replacing(rng, asked[0]), rng.randrange(reach)))
+        document = self.plant(rng, reach, placed)
+        return document, [document.last(fact.key, fact.question) for fact in asked]
+
+    def batch(self, rng: Random, shape: SampleShape) -> Batch:
+        """A batch of documents, their questions, and which segments matter for them."""
+        built = [self.document(rng, shape) for _ in range(shape.lanes)]
+        whole = shape.segments * shape.segment_tokens
+        ids = torch.tensor([document.ids[:whole] for document, _ in built], dtype=torch.long)
+        segments = ids.view(shape.lanes, shape.segments, shape.segment_tokens).transpose(0, 1)
+        relevant = torch.zeros(shape.segments, shape.lanes, dtype=torch.bool)
+        for lane, (document, asked) in enumerate(built):
+            for fact, span in document.facts:
+                if any((fact.key, fact.question) == (one.key, one.question) for one in asked):
+                    first, last = span.start // shape.segment_tokens, (span.stop - 1) // shape.segment_tokens
+                    relevant[first : last + 1, lane] = True
+        prefixes = [self.focus_ids(asked[0].question) if shape.mode == "focus" else [] for _, asked in built]
+        width = max(map(len, prefixes))
+        prefix = torch.tensor([[self.newline] * (width - len(p)) + p for p in prefixes], dtype=torch.long)
+        at_end = self._questions([(lane, d.ids[whole:], f) for lane, (d, asked) in enumerate(built) for f in asked])
+        return Batch(shape, prefix.view(shape.lanes, width), segments, relevant, at_end, self._midway(rng, shape, built))
+
+    def _replacing(self, rng: Random, fact: Fact) -> Fact:
+        """A fact about the same thing with another answer."""
+        while True:
+            other = draw_fact(rng, self.split, (fact.kind,))
+            if other.question.startswith(fact.question.split(fact.key)[0]) and other.answer != fact.answer:
+                return Fact(fact.kind, fact.key, other.statement.replace(other.key, fact.key), fact.question, other.answer)
+
+    def _midway(
+        self, rng: Random, shape: SampleShape, built: list[tuple[PlantedDocument, list[Fact]]]
+    ) -> tuple[tuple[int, Questions], ...]:
+        """Questions of one early place, for the lanes whose facts have all been read by then."""
+        if shape.segments < 2:
+            return ()
+        read = rng.randint(1, shape.segments - 1)
+        asked = []
+        for lane, (document, facts) in enumerate(built):
+            for fact in facts:
+                spans = [span for f, span in document.facts if (f.key, f.question) == (fact.key, fact.question)]
+                if spans[-1].stop <= read * shape.segment_tokens:
+                    asked.append((lane, [], fact))
+        return ((read, self._questions(asked)),) if asked else ()
+
+    def _questions(self, asked: Sequence[tuple[int, list[int], Fact]]) -> Questions:
+        """One right-padded row for each document: partial segment, then its questions, each with its answer.
+
+        The first question of a row is what a served question looks like; those behind it cost little and teach as much.
+        """
+        rows: dict[int, _Row] = {}
+        for number, (lane, partial, fact) in enumerate(asked):
+            row = rows.setdefault(lane, _Row(list(partial)))
+            row.extend(self.encode(self.config.question_text(fact.question)), number=-1)
+            row.extend(self.encode(" " + fact.answer) + self.stop, number=number)
+        width = max(len(row.ids) for row in rows.values()) - 1
+        ids = torch.full((len(rows), width), self.newline, dtype=torch.long)
+        labels = torch.full((len(rows), width), -100, dtype=torch.long)
+        owners = torch.full((len(rows), width), -1, dtype=torch.long)
+        for index, row in enumerate(rows.values()):
+            length = len(row.ids) - 1
+            ids[index, :length] = torch.tensor(row.ids[:-1])
+            owner = torch.tensor(row.owners[1:])
+            owners[index, :length] = owner
+            labels[index, :length] = torch.tensor(row.ids[1:]).where(owner >= 0, -100)
+        return Questions(torch.tensor(list(rows)), ids, labels, owners, len(asked))
+
+
+class _Row:
+    """Token ids, and the number of the question that each is an answer's token of, or -1."""
+
+    def __init__(self, partial: list[int]) -> None:
+        self.ids = partial
+        self.owners = [-1] * len(partial)
+
+    def extend(self, ids: Sequence[int], number: int) -> None:
+        self.ids.extend(ids)
+        self.owners.extend([number] * len(ids))

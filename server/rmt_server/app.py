@@ -1,0 +1,93 @@
+"""create_app: the service, wired together."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from rmt_model.engine import Engine
+from rmt_server.intake import Intake
+from rmt_server.metrics import Metrics
+from rmt_server.middleware import BodyLimit, RequestContext
+from rmt_server.problems import install_problems
+from rmt_server.routes import answers, documents, health, sessions, snapshots
+from rmt_server.schemas import DocumentRequest, ProblemBody
+from rmt_server.scheduler import Scheduler
+from rmt_server.service import Service
+from rmt_server.settings import Settings
+from rmt_server.store import Store
+
+__all__ = ["create_app", "openapi"]
+
+_log = logging.getLogger(__name__)
+_DESCRIPTION = "Reads documents of any length through a Recurrent Memory Transformer, and answers questions about them."
+_PROBLEM = {"description": "A problem", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}}
+
+
+def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
+    """The ASGI application around an open store and a loaded engine; its lifespan runs the scheduler."""
+    metrics = Metrics()
+    scheduler = Scheduler(store, engine, settings, metrics)
+    service = Service(store, scheduler, settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        await store.wake_forgotten()
+        reading = asyncio.create_task(scheduler.run())
+        try:
+            yield
+        finally:
+            scheduler.stop()
+            await _finish(reading, settings.drain_s)
+
+    app = _described(lifespan)
+    app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
+    app.state.scheduler, app.state.service = scheduler, service
+    app.state.intake = Intake(store, service, scheduler, settings, metrics)
+    app.add_middleware(BodyLimit, limit_bytes=settings.max_json_bytes)
+    app.add_middleware(RequestContext, metrics=metrics)
+    return app
+
+
+def openapi() -> dict[str, object]:
+    """The wire contract, which `docs/openapi.json` holds."""
+    return _described(None).openapi()
+
+
+def _described(lifespan: object) -> FastAPI:
+    """The routes and their description, without what serves them."""
+    app = FastAPI(
+        title="rmt-server",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        lifespan=lifespan,  # type: ignore[arg-type]
+        responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
+        redoc_url=None,
+    )
+    install_problems(app)
+    for noun in (sessions, documents, answers, snapshots, health):
+        app.include_router(noun.router)
+    plain = app.openapi
+
+    def with_bodies() -> dict[str, object]:
+        """FastAPI's document, and the bodies that routes read by themselves."""
+        document = plain()
+        schemas = document["components"]["schemas"]
+        for model in (DocumentRequest, ProblemBody):
+            schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        return document
+
+    app.openapi = with_bodies  # type: ignore[method-assign]
+    return app
+
+
+async def _finish(reading: "asyncio.Task[None]", drain_s: float) -> None:
+    try:
+        await asyncio.wait_for(reading, drain_s)
+    except TimeoutError:
+        _log.error("reading did not stop within %g s; what was not committed is read again", drain_s)
+    except Exception:
+        _log.exception("reading had failed")

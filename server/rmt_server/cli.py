@@ -1,0 +1,112 @@
+"""The command `rmt-server`: serve, doctor, openapi."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+import uvicorn
+from pydantic import ValidationError
+
+from rmt_model.backbone import BACKBONES
+from rmt_model.checkpoint import find_checkpoint, load_checkpoint
+from rmt_model.config import RMTConfig
+from rmt_model.engine import Engine
+from rmt_model.errors import RmtModelError
+from rmt_model.pull import pull
+from rmt_server.app import create_app, openapi
+from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.errors import RmtServerError
+from rmt_server.settings import Settings
+from rmt_server.store import Store
+
+__all__ = ["main"]
+
+_FLAGS = ("host", "port", "redis_url", "data_dir", "checkpoint", "device")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; errors that a user can mend are one sentence, exit code 1."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        return int(options.run(options))
+    except ValidationError as error:
+        for one in error.errors():
+            name = "RMT_" + "_".join(map(str, one["loc"])).upper() if one["loc"] else "settings"
+            sys.stderr.write(f"rmt-server: {name}: {one['msg']}\n")
+    except (RmtServerError, RmtModelError) as error:
+        sys.stderr.write(f"rmt-server: {error}\n")
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rmt-server", description="Serve a Recurrent Memory Transformer over HTTP.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="start the server")
+    for name in _FLAGS:
+        field = Settings.model_fields[name]
+        serve.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description} [RMT_{name.upper()}, {field.default}]")
+    serve.set_defaults(run=_serve)
+    contract = commands.add_parser("openapi", help="print the wire contract")
+    contract.set_defaults(run=_openapi)
+    return parser
+
+
+def _openapi(options: argparse.Namespace) -> int:
+    del options
+    sys.stdout.write(json.dumps(openapi(), indent=2, sort_keys=True) + "\n")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    given = {name: getattr(options, name) for name in _FLAGS if getattr(options, name) is not None}
+    settings = Settings(**given)
+    with ExitStack() as stack:
+        redis_url = settings.redis_url
+        if not redis_url:
+            redis = stack.enter_context(EmbeddedRedis(settings.data_dir / "redis", append_fsync=settings.redis_fsync))
+            redis_url = redis.url
+        store = Store.connect(redis_url)
+        app = create_app(settings, store, _engine(settings))
+        _server(app, settings).run()
+    return 0
+
+
+def _engine(settings: Settings) -> Engine:
+    """Load the checkpoint, fetching its backbone first if that was never done."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    directory = find_checkpoint(settings.checkpoint)
+    base = RMTConfig.from_json((directory / "rmt.json").read_text()).base
+    if base in BACKBONES:
+        pull(base)
+    checkpoint = load_checkpoint(settings.checkpoint, device=_device(settings))
+    lanes = (settings.max_readings + 1) * settings.max_focuses
+    return Engine(checkpoint, slots=lanes, max_batch_lanes=settings.max_batch_lanes)
+
+
+def _device(settings: Settings) -> str:
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.device
+
+
+def _server(app: object, settings: Settings) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=settings.host,
+        port=settings.port,
+        log_level="info",
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.drain_s),
+        timeout_keep_alive=75,
+        server_header=False,
+        date_header=True,
+    )
+    return uvicorn.Server(config)

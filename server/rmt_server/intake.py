@@ -1,0 +1,189 @@
+"""Intake: the door through which text comes in, piece by piece, checked and held back where reading is slower."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+
+from rmt_server.errors import BackPressureError, CompletedUploadError, InvalidUtf8Error, OffsetMismatchError, TooLargeError
+from rmt_server.metrics import Metrics
+from rmt_server.multipart import MultipartUpload
+from rmt_server.requests import json_body, media_type, require_text
+from rmt_server.scheduler import Scheduler
+from rmt_server.schemas import DocumentRequest
+from rmt_server.service import Service, new_id
+from rmt_server.settings import Settings
+from rmt_server.store import DocumentRecord, SessionRecord, Store
+from rmt_server.utf8 import Utf8Gate
+
+__all__ = ["Intake"]
+
+_PIECE_BYTES = 64 * 1024
+_RETRY_S = 0.05
+
+
+class Intake:
+    """Accepts documents. What an append has acknowledged stays, whatever happens to the rest of the body."""
+
+    def __init__(
+        self, store: Store, service: Service, scheduler: Scheduler, settings: Settings, metrics: Metrics
+    ) -> None:
+        self._store = store
+        self._service = service
+        self._scheduler = scheduler
+        self._settings = settings
+        self._metrics = metrics
+
+    async def one_call(
+        self, request: Request, options: DocumentRequest
+    ) -> tuple[DocumentRequest, AsyncIterator[bytes]]:
+        """What a one-call body asks for, and its text: a text body, JSON, or a form with a file.
+
+        Args:
+            request: The request, of whose body nothing has been read.
+            options: What its query says; JSON says all of it itself.
+        """
+        kind = media_type(request)
+        if kind == "application/json":
+            options = await json_body(request, DocumentRequest, self._settings.max_json_bytes)
+            return options, _pieces(options.text.encode())
+        if kind == "multipart/form-data":
+            upload = MultipartUpload(request, self._settings.max_json_bytes)
+            await upload.read_fields()
+            named = {name: upload.fields[name] for name in ("focus", "questions") if name in upload.fields}
+            return options.model_copy(update=named), upload.chunks()
+        require_text(request)
+        return options, request.stream()
+
+    async def receive_whole(
+        self, tenant: str, options: DocumentRequest, text: AsyncIterator[bytes]
+    ) -> tuple[SessionRecord, DocumentRecord]:
+        """A new session with a whole document; when the document cannot be accepted, neither stays."""
+        session = await self._service.create_session(
+            tenant,
+            focus=options.focus,
+            keep_text=options.keep_text,
+            ttl_s=options.ttl_s,
+            metadata=options.metadata,
+        )
+        try:
+            document = await self._store.create_document(tenant, session.id, new_id("doc"))
+            document = await self.receive(tenant, document, text, complete=True)
+        except BaseException:
+            await asyncio.shield(self._store.delete_session(tenant, session.id))
+            raise
+        return await self._store.get_session(tenant, session.id), document
+
+    async def create(self, tenant: str, sid: str, request: Request, length: int | None) -> DocumentRecord:
+        """Begin a document in a session; one that declares itself too large is refused before it begins."""
+        declared = request.headers.get("content-length", "")
+        size = max(length or 0, int(declared) if declared.isdecimal() else 0)
+        if size > self._settings.max_document_bytes:
+            raise TooLargeError(self._settings.max_document_bytes)
+        return await self._store.create_document(tenant, sid, new_id("doc"), length)
+
+    def at_offset(self, document: DocumentRecord, offset: int) -> DocumentRecord:
+        """The document, if it continues at that offset.
+
+        Raises:
+            CompletedUploadError: It is complete.
+            OffsetMismatchError: It continues elsewhere.
+        """
+        if document.complete:
+            raise CompletedUploadError(document.id)
+        if document.offset != offset:
+            raise OffsetMismatchError(document.offset, offset)
+        return document
+
+    async def cancel(self, tenant: str, document: DocumentRecord) -> None:
+        """End an open upload where it stands."""
+        await self._store.cancel_document(tenant, document.session_id, document.id)
+        self._scheduler.wake()
+
+    async def receive(
+        self,
+        tenant: str,
+        document: DocumentRecord,
+        body: AsyncIterator[bytes],
+        *,
+        complete: bool,
+        close_on_error: bool = False,
+    ) -> DocumentRecord:
+        """Append a body to a document as it arrives.
+
+        While the session's unread text is at its limit the body is left in the socket, and so with its sender.
+
+        Args:
+            tenant: Whose document it is.
+            document: The document as it stands; the body continues at its offset.
+            body: The pieces of the body.
+            complete: Whether the document ends with the body.
+            close_on_error: Whether a body that breaks off or is refused ends the document where it stands, because its
+                sender does not know how to go on with it.
+
+        Raises:
+            InvalidUtf8Error: The text stops being UTF-8 at some byte; what came before it stays.
+            TooLargeError: The document would exceed the limit; what came before stays.
+            BackPressureError: Nothing could be accepted for `back_pressure_wait_s`.
+        """
+        try:
+            return await self._receive(tenant, document, body, complete=complete)
+        except BaseException:
+            if close_on_error:
+                await asyncio.shield(self.cancel(tenant, document))
+            raise
+
+    async def _receive(
+        self, tenant: str, document: DocumentRecord, body: AsyncIterator[bytes], *, complete: bool
+    ) -> DocumentRecord:
+        async for chunk in body:
+            for start in range(0, len(chunk), _PIECE_BYTES):
+                document = await self._accept(tenant, document, chunk[start : start + _PIECE_BYTES])
+        if complete:
+            if document.utf8_tail:
+                raise InvalidUtf8Error(document.offset - len(document.utf8_tail))
+            document = await self._append(tenant, document, b"", b"", complete=True)
+        return document
+
+    async def _accept(self, tenant: str, document: DocumentRecord, piece: bytes) -> DocumentRecord:
+        room = self._settings.max_document_bytes - document.offset
+        if len(piece) > room:
+            raise TooLargeError(self._settings.max_document_bytes)
+        gate = Utf8Gate(document.utf8_tail)
+        valid = gate.admit(piece)
+        if valid is None:
+            return await self._append(tenant, document, piece, gate.tail)
+        if valid > 0:
+            await self._append(tenant, document, piece[:valid], b"")
+        raise InvalidUtf8Error(document.offset + valid)
+
+    async def _append(
+        self, tenant: str, document: DocumentRecord, data: bytes, utf8_tail: bytes, *, complete: bool = False
+    ) -> DocumentRecord:
+        """Append to the store, waiting while the session has too much unread text."""
+        deadline = time.monotonic() + self._settings.back_pressure_wait_s
+        while True:
+            try:
+                accepted = await self._store.append(
+                    tenant,
+                    document.session_id,
+                    document.id,
+                    offset=document.offset,
+                    data=data,
+                    complete=complete,
+                    max_unread_bytes=self._settings.max_unread_bytes,
+                    utf8_tail=utf8_tail,
+                )
+            except BackPressureError:
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+                continue
+            self._metrics.accepted_bytes.inc(len(data))
+            self._scheduler.wake()
+            return accepted
+
+
+async def _pieces(text: bytes) -> AsyncIterator[bytes]:
+    yield text

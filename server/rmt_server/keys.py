@@ -1,0 +1,119 @@
+"""Every Redis key, with its type and its lifetime.
+
+======================================  ======  ==============================================================
+``rmt:{tenant:sid}:session``            hash    the session's record, its lease and where its text begins
+``rmt:{tenant:sid}:state``              string  the reader state: opaque safetensors bytes
+``rmt:{tenant:sid}:text``               hash    full blocks of text: ``<n>`` raw, ``z<n>`` compressed
+``rmt:{tenant:sid}:tail``               string  the text after the last full block
+``rmt:{tenant:sid}:documents``          hash    document id -> JSON
+``rmt:{tenant:sid}:boundaries``         zset    ends of complete documents still to be read, by offset
+``rmt:{tenant:sid}:finished``           list    ids of read documents, the oldest first
+``rmt:{tenant:sid}:snapshots``          zset    index of the session's snapshots, by creation
+``rmt:{tenant:snapshot}:snapshot``      hash    a snapshot's record and its state
+``rmt:{tenant}:sessions``               zset    index of a tenant's sessions, by creation
+``rmt:{tenant}:snapshots``              zset    index of a tenant's snapshots, by creation
+``rmt:ready``                           zset    ``tenant:sid`` of sessions to be read, by when they are due
+======================================  ======  ==============================================================
+
+All keys of a session carry one hash tag, so one Redis Cluster node holds them and one script may change them
+all. They expire together: every change sets all of them to the session's expiry. A snapshot has its own.
+The indexes and ``ready`` do not expire: they hold no content, and whoever meets an entry whose session or
+snapshot is gone removes it.
+"""
+
+import re
+from dataclasses import dataclass
+
+from rmt_server.errors import SessionNotFoundError, SnapshotNotFoundError
+
+READY = "rmt:ready"
+EVERY_SESSION = "rmt:{*}:session"
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
+
+def check_tenant(tenant: str) -> None:
+    """Refuse a tenant name that would not be one part of a key.
+
+    Raises:
+        ValueError: It has other characters than letters, digits, ``_``, ``.`` and ``-``.
+    """
+    if not _NAME.fullmatch(tenant):
+        raise ValueError(f"{tenant!r} is no tenant name: use 1 to 128 letters, digits, '_', '.' or '-'")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeys:
+    """The keys of one session. A malformed id names no session, so it is not found."""
+
+    tenant: str
+    sid: str
+
+    def __post_init__(self) -> None:
+        check_tenant(self.tenant)
+        if not _NAME.fullmatch(self.sid):
+            raise SessionNotFoundError(self.sid)
+
+    @property
+    def member(self) -> str:
+        """The session's name in ``ready``."""
+        return f"{self.tenant}:{self.sid}"
+
+    @property
+    def session(self) -> str:
+        """The hash that is there as long as the session is."""
+        return self._key("session")
+
+    @property
+    def documents(self) -> str:
+        """The hash of the documents' records."""
+        return self._key("documents")
+
+    @property
+    def boundaries(self) -> str:
+        """The ends of complete documents that are not read yet."""
+        return self._key("boundaries")
+
+    @property
+    def snapshots(self) -> str:
+        """The index of the session's snapshots."""
+        return self._key("snapshots")
+
+    def all(self) -> tuple[str, ...]:
+        """Every key of the session, in the order in which ``prelude.lua`` names them."""
+        names = ("state", "text", "tail", "documents", "boundaries", "finished")
+        return (self.session, *map(self._key, names), self.snapshots)
+
+    @classmethod
+    def of_member(cls, member: bytes) -> "SessionKeys":
+        """The keys of a session named in ``ready``."""
+        tenant, _, sid = member.decode().partition(":")
+        return cls(tenant, sid)
+
+    @classmethod
+    def of_key(cls, key: bytes) -> "SessionKeys":
+        """The keys of the session that a key belongs to."""
+        return cls.of_member(key[key.index(b"{") + 1 : key.index(b"}")])
+
+    def _key(self, name: str) -> str:
+        return f"rmt:{{{self.member}}}:{name}"
+
+
+def snapshot_key(tenant: str, snapshot_id: str) -> str:
+    """The hash of one snapshot."""
+    check_tenant(tenant)
+    if not _NAME.fullmatch(snapshot_id):
+        raise SnapshotNotFoundError(snapshot_id)
+    return f"rmt:{{{tenant}:{snapshot_id}}}:snapshot"
+
+
+def tenant_sessions(tenant: str) -> str:
+    """The index of a tenant's sessions."""
+    check_tenant(tenant)
+    return f"rmt:{{{tenant}}}:sessions"
+
+
+def tenant_snapshots(tenant: str) -> str:
+    """The index of a tenant's snapshots."""
+    check_tenant(tenant)
+    return f"rmt:{{{tenant}}}:snapshots"

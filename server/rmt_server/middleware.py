@@ -1,0 +1,74 @@
+"""Middleware: request ids, metrics, and the limit of bodies that are read into memory."""
+
+import re
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rmt_server.metrics import Metrics
+
+__all__ = ["BodyLimit", "RequestContext"]
+
+_REQUEST_ID = re.compile(r"[\w.\-]{1,64}", re.ASCII)
+_STREAMED = re.compile(r"/v1/(sessions/[^/]+/)?documents(/[^/]+)?|/v1/snapshots")
+
+
+class RequestContext:
+    """Gives every request an id, echoes it as `X-Request-Id`, and counts and times the request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 499
+        started = time.monotonic()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            route = getattr(scope.get("route"), "path", "unknown")
+            self.metrics.requests.labels(scope["method"], route, status).inc()
+            self.metrics.request_seconds.labels(route).observe(time.monotonic() - started)
+
+
+class BodyLimit:
+    """Cuts off bodies above a limit, except where a route streams its body under a limit of its own."""
+
+    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or _STREAMED.fullmatch(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.limit_bytes:
+                raise HTTPException(413, f"The limit is {self.limit_bytes} bytes.")
+            return message
+
+        await self.app(scope, receive_limited, send)

@@ -1,0 +1,83 @@
+"""Problems: every error as `application/problem+json` (RFC 9457), with the request's id."""
+
+import logging
+import math
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from rmt_model.errors import FingerprintError, QuestionError, RmtModelError
+from rmt_server.errors import BadRequestError, BusyError, ConflictError, RmtServerError, UnprocessableError
+
+__all__ = ["install_problems"]
+
+_MEDIA_TYPE = "application/problem+json"
+_CLIENT_CLOSED_REQUEST = 499
+_log = logging.getLogger(__name__)
+
+
+def install_problems(app: FastAPI) -> None:
+    """Make the app answer every error in one form."""
+
+    @app.exception_handler(RmtServerError)
+    async def known(request: Request, error: RmtServerError) -> Response:
+        return _answer(request, error)
+
+    @app.exception_handler(RmtModelError)
+    async def model(request: Request, error: RmtModelError) -> Response:
+        if isinstance(error, QuestionError):
+            return _answer(request, UnprocessableError(f"{error}."))
+        if isinstance(error, FingerprintError):
+            return _answer(request, ConflictError(f"{error}."))
+        return await unknown(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        details = [
+            {"field": ".".join(map(str, one["loc"])), "problem": one["msg"], "kind": one["type"]}
+            for one in error.errors()
+        ]
+        if any(one["kind"] == "json_invalid" for one in details):
+            return _answer(request, BadRequestError(f"The body is not valid JSON: {error.errors()[0].get('ctx', {}).get('error', '')}."))
+        what = "; ".join(f"{one['field']}: {one['problem']}" for one in details)
+        return _answer(request, UnprocessableError(what, {"errors": jsonable_encoder(details)}))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        problem = {"type": "about:blank", "title": error.detail, "status": error.status_code, "detail": error.detail}
+        return _render(request, problem, dict(error.headers or {}))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        del request, error
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+    @app.exception_handler(Exception)
+    async def unknown(request: Request, error: Exception) -> Response:
+        _log.error("request %s failed", request.state.request_id, exc_info=error)
+        return _answer(request, RmtServerError("Something went wrong in the server; its log has the request id."))
+
+
+def _answer(request: Request, error: RmtServerError) -> Response:
+    headers = {}
+    if isinstance(error, BusyError):
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    limit = getattr(error, "limit_bytes", None)
+    if limit is not None:
+        headers["Upload-Limit"] = f"max-size={limit}"
+    expected = getattr(error, "expected_bytes", None)
+    if expected is not None:
+        headers["Upload-Offset"] = str(expected)
+    return _render(request, error.problem(), headers)
+
+
+def _render(request: Request, problem: dict[str, object], headers: dict[str, str]) -> Response:
+    body = {**problem, "instance": request.url.path, "request_id": request.state.request_id}
+    status = problem["status"]
+    assert isinstance(status, int)
+    return JSONResponse(body, status, headers, media_type=_MEDIA_TYPE)

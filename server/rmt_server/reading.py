@@ -1,0 +1,125 @@
+"""Reading: one leased session while this process reads it."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmt_model.answering import focus_ids
+from rmt_model.engine import Engine
+from rmt_model.reader import Reader
+from rmt_model.state import ReaderState
+from rmt_model.types import LaneSegment
+from rmt_server.errors import FencedError
+from rmt_server.store import Lease, Store, StoredState
+
+__all__ = ["Reading", "stored"]
+
+_PIECE_BYTES = 16 * 1024
+_LOOKAHEAD_SEGMENTS = 4
+
+
+def stored(state: ReaderState) -> StoredState:
+    """A reader state as the store keeps it."""
+    return StoredState(state.to_bytes(), state.bytes_read, state.tokens_read, state.segments_read, state.digest)
+
+
+class Reading:
+    """Fetches a session's text ahead of the engine, hands out its segments, and follows what to commit.
+
+    `refill` runs beside the engine; all other methods are called between two steps.
+    """
+
+    def __init__(self, store: Store, engine: Engine, lease: Lease) -> None:
+        state = ReaderState.from_bytes(lease.state.blob)
+        self.lease = lease
+        self.slots = engine.open(state.memory)
+        self.exhausted = False
+        self.contact_s = time.monotonic()
+        self._store = store
+        self._reader = Reader(engine.text_tokenizer, engine.checkpoint.config.segment_tokens, state)
+        self._prefixes = [focus_ids(engine, state, lane) for lane in range(state.lanes)]
+        self._finished: deque[str] = deque()
+        self._fed = asyncio.Lock()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Tenant and session id."""
+        return self.lease.session.tenant, self.lease.session.id
+
+    @property
+    def waiting(self) -> int:
+        """Segments that are ready to be read."""
+        return self._reader.waiting
+
+    @property
+    def wants_text(self) -> bool:
+        """Whether `refill` has something to do."""
+        return not self.exhausted and self._reader.waiting < _LOOKAHEAD_SEGMENTS
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a commit would store anything new."""
+        session = self.lease.session
+        moved = (self._reader.bytes_read, self._reader.segments_read) != (session.read_bytes, session.segments)
+        return moved or bool(self._finished)
+
+    async def refill(self) -> None:
+        """Fetch and tokenise text until enough segments wait or there is no more.
+
+        The text is fetched before the ends of documents: whatever lies behind the end of a document was accepted after
+        that end was known, so no end inside the piece can be missed.
+        """
+        while self.wants_text:
+            start = self._reader.bytes_read
+            piece = await self._store.unread(self.lease, start, _PIECE_BYTES)
+            ends = await self._store.boundaries(self.lease)
+            end = next((one for one in ends if one.document_id not in self._finished), None)
+            if end is not None:
+                piece = piece[: end.end_byte - start]
+            async with self._fed:
+                await asyncio.to_thread(self._reader.feed, piece)
+                if end is not None and end.end_byte == self._reader.bytes_read:
+                    self._reader.finish_document()
+                    self._finished.append(end.document_id)
+                elif not piece:
+                    self.exhausted = True
+
+    def next_segments(self) -> tuple[Sequence[LaneSegment], int]:
+        """The next segment for each lane of the session, and its length in document tokens."""
+        segment = self._reader.take()
+        rows = [
+            LaneSegment(slot, [*prefix, *segment]) for slot, prefix in zip(self.slots, self._prefixes, strict=True)
+        ]
+        return rows, len(segment)
+
+    async def progress(self, memory: NDArray[np.float32]) -> tuple[StoredState, tuple[str, ...]]:
+        """The state to commit, with the lanes' memory as it is now, and the documents that ended in it."""
+        async with self._fed:
+            return stored(self._reader.state(memory)), tuple(self._finished)
+
+    async def commit(self, state: StoredState, finished: tuple[str, ...]) -> None:
+        """Store what `progress` gave.
+
+        Raises:
+            FencedError: Another reader has taken over; nothing here may be used again.
+        """
+        try:
+            self.lease = await self._store.commit(self.lease, state, finished)
+        except ValueError as error:  # a Redis that lost its last second holds less than was read here
+            raise FencedError(str(error)) from error
+        for _ in finished:
+            self._finished.popleft()
+        self.contact_s = time.monotonic()
+
+    async def renew(self) -> None:
+        """Keep the lease while nothing is ready to be committed.
+
+        Raises:
+            FencedError: Another reader has taken over.
+        """
+        self.lease = await self._store.renew(self.lease, self.lease.lease_ms)
+        self.contact_s = time.monotonic()

@@ -1,0 +1,124 @@
+"""What requests say in headers and bodies that FastAPI does not read for us."""
+
+import json
+import re
+from typing import TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from rmt_server.errors import BadRequestError, TooLargeError, UnsupportedMediaTypeError
+
+__all__ = ["body_bytes", "json_body", "media_type", "require_text", "upload_complete", "upload_length", "upload_offset"]
+
+Model = TypeVar("Model", bound=BaseModel)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_COUNT = re.compile(r"\d{1,15}")
+_UTF8 = {"", "utf-8", "utf8", "us-ascii"}
+
+
+def media_type(request: Request) -> str:
+    """The content type without parameters, lower-cased; empty when there is none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_text(request: Request) -> None:
+    """Refuse a body that does not say it is UTF-8 text, or plain bytes of it.
+
+    Raises:
+        UnsupportedMediaTypeError: Another type, or another character set.
+    """
+    found = request.headers.get("content-type", "")
+    charset = re.search(r'charset="?([^";\s]+)', found, re.IGNORECASE)
+    is_text = media_type(request).startswith("text/") or media_type(request) in ("", "application/octet-stream")
+    if not is_text or (charset and charset[1].lower() not in _UTF8):
+        raise UnsupportedMediaTypeError(found, ("text/plain; charset=utf-8", "application/octet-stream"))
+
+
+def upload_offset(request: Request) -> int:
+    """`Upload-Offset`, in bytes.
+
+    Raises:
+        BadRequestError: It is missing, or not a number of up to 15 digits.
+    """
+    offset = _count(request, "upload-offset")
+    if offset is None:
+        raise BadRequestError("Upload-Offset is missing: send the number of bytes that were accepted so far.")
+    return offset
+
+
+def upload_length(request: Request) -> int | None:
+    """`Upload-Length`, in bytes, if it is given."""
+    return _count(request, "upload-length")
+
+
+def upload_complete(request: Request, default: bool | None = None) -> bool:
+    """`Upload-Complete`: `?1` or `?0`.
+
+    Raises:
+        BadRequestError: It is something else, or missing where there is no default.
+    """
+    found = request.headers.get("upload-complete")
+    if found is None and default is not None:
+        return default
+    if found is None or found.strip() not in ("?0", "?1"):
+        raise BadRequestError("Upload-Complete must be ?1 when the document ends with this body, ?0 when more follows.")
+    return found.strip() == "?1"
+
+
+async def body_bytes(request: Request, limit_bytes: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLargeError: It is larger than the limit; the rest is not read.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit_bytes:
+        raise TooLargeError(limit_bytes)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit_bytes:
+            raise TooLargeError(limit_bytes)
+    return bytes(body)
+
+
+async def json_body(request: Request, model: type[Model], limit_bytes: int) -> Model:
+    """A JSON body, validated. Lone surrogates in it, which UTF-8 cannot hold, become U+FFFD.
+
+    Raises:
+        BadRequestError: It is not JSON.
+        RequestValidationError: It does not have the model's form.
+        TooLargeError: It is larger than the limit.
+    """
+    body = await body_bytes(request, limit_bytes)
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(f"The body is not valid JSON: {error}.") from error
+    try:
+        return model.model_validate(without_surrogates(parsed))
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False, include_input=False)) from error
+
+
+def without_surrogates(value: object) -> object:
+    """The same JSON value with U+FFFD for every lone surrogate."""
+    match value:
+        case str():
+            return _SURROGATE.sub("\ufffd", value)
+        case list():
+            return [without_surrogates(one) for one in value]
+        case dict():
+            return {str(without_surrogates(key)): without_surrogates(one) for key, one in value.items()}
+    return value
+
+
+def _count(request: Request, name: str) -> int | None:
+    found = request.headers.get(name)
+    if found is None:
+        return None
+    if not _COUNT.fullmatch(found.strip()):
+        raise BadRequestError(f"{name.title()} must be a number of bytes from 0 on, not {found[:40]!r}.")
+    return int(found)

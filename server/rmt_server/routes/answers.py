@@ -1,0 +1,52 @@
+"""Answers: questions to a memory."""
+
+from fastapi import APIRouter
+
+from rmt_server.routes.deps import JsonOnly, ServiceDep, TenantDep
+from rmt_server.schemas import AnswerBody, AnswerRequest, AnswersBody, PositionBody, UsageBody
+from rmt_server.service import Answers
+
+router = APIRouter(prefix="/v1/sessions/{sid}", tags=["answers"])
+
+
+def answers_body(questions: list[str], answers: Answers) -> AnswersBody:
+    """The wire form of answers."""
+    return AnswersBody(
+        answers=[
+            AnswerBody(
+                question=question,
+                answer=one.generation.text,
+                confidence=one.generation.confidence,
+                mode="recall",
+                lane=one.lane,
+                finish_reason=one.generation.finish_reason,
+                usage=UsageBody(
+                    prompt_tokens=one.generation.prompt_tokens,
+                    completion_tokens=one.generation.completion_tokens,
+                ),
+            )
+            for question, one in zip(questions, answers.answers, strict=True)
+        ],
+        position=PositionBody(
+            bytes=answers.state.read_bytes,
+            tokens=answers.state.tokens,
+            segments=answers.state.segments,
+            revision=answers.revision,
+            digest=answers.state.digest,
+        ),
+    )
+
+
+@router.post("/answers", dependencies=[JsonOnly])
+async def create_answers(sid: str, body: AnswerRequest, service: ServiceDep, tenant: TenantDep) -> AnswersBody:
+    """Ask one question or several. Asking never changes the memory."""
+    answers = await service.answer(
+        tenant,
+        sid,
+        body.asked,
+        lane=body.lane,
+        snapshot=body.snapshot,
+        wait=body.wait,
+        max_tokens=body.max_tokens,
+    )
+    return answers_body(body.asked, answers)

@@ -1,0 +1,52 @@
+"""What routes depend on, as `Annotated` aliases."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from rmt_server.errors import UnsupportedMediaTypeError
+from rmt_server.intake import Intake
+from rmt_server.service import Service
+from rmt_server.settings import Settings
+from rmt_server.store import Store
+
+__all__ = ["AfterQuery", "IntakeDep", "JsonOnly", "LimitQuery", "ServiceDep", "SettingsDep", "StoreDep", "TenantDep"]
+
+PUBLIC_TENANT = "public"
+
+
+def _tenant() -> str:
+    """Whose request this is. There are no API keys yet: everything belongs to one tenant."""
+    return PUBLIC_TENANT
+
+
+def _settings(request: Request) -> Settings:
+    return request.app.state.settings  # type: ignore[no-any-return]
+
+
+def _store(request: Request) -> Store:
+    return request.app.state.store  # type: ignore[no-any-return]
+
+
+def _service(request: Request) -> Service:
+    return request.app.state.service  # type: ignore[no-any-return]
+
+
+def _intake(request: Request) -> Intake:
+    return request.app.state.intake  # type: ignore[no-any-return]
+
+
+def _json_only(request: Request) -> None:
+    found = request.headers.get("content-type", "")
+    if found.partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaTypeError(found, ("application/json",))
+
+
+TenantDep = Annotated[str, Depends(_tenant)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
+StoreDep = Annotated[Store, Depends(_store)]
+ServiceDep = Annotated[Service, Depends(_service)]
+IntakeDep = Annotated[Intake, Depends(_intake)]
+JsonOnly = Depends(_json_only)
+LimitQuery = Annotated[int, Query(ge=1, le=100, description="Most entries of the page.")]
+AfterQuery = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]

@@ -1,0 +1,144 @@
+"""Documents: sent in one call, or piece by piece."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from rmt_server.errors import UnsupportedMediaTypeError
+from rmt_server.requests import media_type, require_text, upload_complete, upload_length, upload_offset
+from rmt_server.routes.answers import answers_body
+from rmt_server.routes.deps import IntakeDep, ServiceDep, SettingsDep, StoreDep, TenantDep
+from rmt_server.schemas import DocumentBody, DocumentRequest, ReadBody, SessionBody
+from rmt_server.settings import Settings
+from rmt_server.store import DocumentRecord
+
+router = APIRouter(prefix="/v1", tags=["documents"])
+
+PARTIAL_UPLOAD = "application/partial-upload"
+_TEXT = {"schema": {"type": "string"}}
+_ONE_CALL_BODY = {
+    "required": True,
+    "content": {
+        "text/plain": _TEXT,
+        "application/json": {"schema": {"$ref": "#/components/schemas/DocumentRequest"}},
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+        },
+    },
+}
+WaitQuery = Annotated[bool, Query(description="Answer when the document has been read.")]
+FocusQuery = Annotated[list[str] | None, Query(description="Focuses; with a JSON body they go there.")]
+
+
+def _describe(document: DocumentRecord, response: Response, settings: Settings) -> None:
+    """Say in headers how far an upload is (draft-ietf-httpbis-resumable-upload)."""
+    response.headers["Upload-Offset"] = str(document.offset)
+    response.headers["Upload-Complete"] = "?1" if document.complete else "?0"
+    response.headers["Upload-Limit"] = f"max-size={settings.max_document_bytes}"
+    response.headers["Cache-Control"] = "no-store"
+    if document.length is not None:
+        response.headers["Upload-Length"] = str(document.length)
+
+
+@router.post(
+    "/documents",
+    status_code=202,
+    responses={200: {"model": ReadBody, "description": "Read, with wait=true"}},
+    openapi_extra={"requestBody": _ONE_CALL_BODY},
+)
+async def create_session_with_document(
+    request: Request,
+    response: Response,
+    service: ServiceDep,
+    intake: IntakeDep,
+    tenant: TenantDep,
+    wait: WaitQuery = False,
+    focus: FocusQuery = None,
+) -> ReadBody:
+    """Send a whole document into a session of its own: streamed text, JSON, or a form with a file."""
+    options, text = await intake.one_call(request, DocumentRequest(text="", focus=focus or []))
+    session, document = await intake.receive_whole(tenant, options, text)
+    answers = None
+    if wait:
+        session = await service.wait_until_read(tenant, session.id)
+        document = await service.wait_until_document_read(tenant, document)
+        response.status_code = 200
+        if options.questions:
+            answers = answers_body(options.questions, await service.answer(tenant, session.id, options.questions))
+    response.headers["Location"] = f"/v1/sessions/{session.id}"
+    return ReadBody(session=SessionBody.of(session), document=DocumentBody.of(document), answers=answers)
+
+
+@router.post(
+    "/sessions/{sid}/documents",
+    status_code=202,
+    responses={200: {"model": DocumentBody, "description": "Read"}, 201: {"model": DocumentBody, "description": "Opened"}},
+    openapi_extra={"requestBody": {"content": {"text/plain": _TEXT}}},
+)
+async def create_document(
+    sid: str,
+    request: Request,
+    response: Response,
+    service: ServiceDep,
+    intake: IntakeDep,
+    settings: SettingsDep,
+    tenant: TenantDep,
+    wait: WaitQuery = False,
+) -> DocumentBody:
+    """Send a document into a session; with `Upload-Complete: ?0` the body is its first piece and more follow."""
+    require_text(request)
+    complete = upload_complete(request, default=True)
+    document = await intake.create(tenant, sid, request, upload_length(request))
+    document = await intake.receive(tenant, document, request.stream(), complete=complete, close_on_error=complete)
+    response.headers["Location"] = f"/v1/sessions/{sid}/documents/{document.id}"
+    _describe(document, response, settings)
+    if not complete:
+        response.status_code = 201
+    elif wait:
+        document = await service.wait_until_document_read(tenant, document)
+        response.status_code = 200
+    return DocumentBody.of(document)
+
+
+@router.head("/sessions/{sid}/documents/{did}", status_code=204)
+async def describe_upload(
+    sid: str, did: str, response: Response, store: StoreDep, settings: SettingsDep, tenant: TenantDep
+) -> None:
+    """Where an upload stands: resume it at `Upload-Offset`."""
+    _describe(await store.get_document(tenant, sid, did), response, settings)
+
+
+@router.patch(
+    "/sessions/{sid}/documents/{did}",
+    status_code=204,
+    openapi_extra={"requestBody": {"content": {PARTIAL_UPLOAD: {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def append_to_document(
+    sid: str,
+    did: str,
+    request: Request,
+    response: Response,
+    store: StoreDep,
+    intake: IntakeDep,
+    settings: SettingsDep,
+    tenant: TenantDep,
+) -> None:
+    """Append a piece at `Upload-Offset`; what arrives before a connection breaks is kept."""
+    if media_type(request) != PARTIAL_UPLOAD:
+        raise UnsupportedMediaTypeError(media_type(request), (PARTIAL_UPLOAD,))
+    complete, offset = upload_complete(request), upload_offset(request)
+    document = intake.at_offset(await store.get_document(tenant, sid, did), offset)
+    document = await intake.receive(tenant, document, request.stream(), complete=complete)
+    _describe(document, response, settings)
+
+
+@router.get("/sessions/{sid}/documents/{did}")
+async def get_document(sid: str, did: str, store: StoreDep, tenant: TenantDep) -> DocumentBody:
+    """Look at a document."""
+    return DocumentBody.of(await store.get_document(tenant, sid, did))
+
+
+@router.delete("/sessions/{sid}/documents/{did}", status_code=204)
+async def cancel_document(sid: str, did: str, store: StoreDep, intake: IntakeDep, tenant: TenantDep) -> None:
+    """End an open upload where it stands; what was accepted stays and is read."""
+    await intake.cancel(tenant, await store.get_document(tenant, sid, did))

@@ -1,0 +1,37 @@
+"""Health: for load balancers, Prometheus and people."""
+
+from fastapi import APIRouter, Request, Response
+
+from rmt_server.routes.deps import StoreDep
+from rmt_server.schemas import HealthBody
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/livez")
+async def livez() -> HealthBody:
+    """The process answers."""
+    return HealthBody(status="alive")
+
+
+@router.get("/readyz", responses={503: {"model": HealthBody}})
+async def readyz(request: Request, response: Response, store: StoreDep) -> HealthBody:
+    """Whether requests should be sent here: 503 without Redis, while stopping, or when reading has failed."""
+    scheduler = request.app.state.scheduler
+    if scheduler.stopping:
+        reason = "stopping"
+    elif scheduler.failure is not None:
+        reason = "the engine has failed; restart this process"
+    elif not await store.ping():
+        reason = "Redis does not answer"
+    else:
+        return HealthBody(status="ready")
+    response.status_code = 503
+    response.headers["Retry-After"] = "1"
+    return HealthBody(status="not ready", detail=reason)
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics."""
+    return Response(request.app.state.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

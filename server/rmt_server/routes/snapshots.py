@@ -1,0 +1,93 @@
+"""Snapshots: memories that are kept, exported and imported."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from rmt_server.errors import UnsupportedMediaTypeError
+from rmt_server.requests import body_bytes
+from rmt_server.routes.deps import AfterQuery, JsonOnly, LimitQuery, ServiceDep, StoreDep, TenantDep
+from rmt_server.schemas import SnapshotBody, SnapshotRequest, SnapshotsBody
+from rmt_server.store import Page, SnapshotRecord
+
+router = APIRouter(prefix="/v1", tags=["snapshots"])
+
+SAFETENSORS = "application/vnd.safetensors"
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _page(page: Page[SnapshotRecord]) -> SnapshotsBody:
+    return SnapshotsBody(snapshots=[SnapshotBody.of(one) for one in page.items], next=page.next_cursor)
+
+
+@router.post("/sessions/{sid}/snapshots", status_code=201, dependencies=[JsonOnly])
+async def create_snapshot(
+    sid: str, body: SnapshotRequest, response: Response, service: ServiceDep, tenant: TenantDep
+) -> SnapshotBody:
+    """Keep a session's memory once everything accepted so far has been read."""
+    snapshot = await service.take_snapshot(tenant, sid, name=body.name, metadata=body.metadata)
+    response.headers["Location"] = f"/v1/snapshots/{snapshot.id}"
+    return SnapshotBody.of(snapshot)
+
+
+@router.get("/sessions/{sid}/snapshots")
+async def list_session_snapshots(
+    sid: str, store: StoreDep, tenant: TenantDep, limit: LimitQuery = 20, after: AfterQuery = None
+) -> SnapshotsBody:
+    """List a session's snapshots, the newest first."""
+    await store.get_session(tenant, sid)
+    return _page(await store.list_snapshots(tenant, sid, limit, after))
+
+
+@router.get("/snapshots")
+async def list_snapshots(
+    store: StoreDep, tenant: TenantDep, limit: LimitQuery = 20, after: AfterQuery = None
+) -> SnapshotsBody:
+    """List all snapshots, the newest first."""
+    return _page(await store.list_snapshots(tenant, None, limit, after))
+
+
+@router.post(
+    "/snapshots",
+    status_code=201,
+    openapi_extra={"requestBody": {"required": True, "content": {SAFETENSORS: _BINARY}}},
+)
+async def import_snapshot(
+    request: Request,
+    response: Response,
+    service: ServiceDep,
+    tenant: TenantDep,
+    name: Annotated[str, Query(max_length=200)] = "",
+) -> SnapshotBody:
+    """Import a memory that was exported from a server with the same checkpoint."""
+    found = request.headers.get("content-type", "")
+    if found.partition(";")[0].strip().lower() != SAFETENSORS:
+        raise UnsupportedMediaTypeError(found, (SAFETENSORS,))
+    content = await body_bytes(request, service.max_snapshot_bytes)
+    snapshot = await service.import_snapshot(tenant, content, name=name)
+    response.headers["Location"] = f"/v1/snapshots/{snapshot.id}"
+    return SnapshotBody.of(snapshot)
+
+
+@router.get("/snapshots/{snapshot_id}")
+async def get_snapshot(snapshot_id: str, store: StoreDep, tenant: TenantDep) -> SnapshotBody:
+    """Look at a snapshot."""
+    return SnapshotBody.of(await store.get_snapshot(tenant, snapshot_id))
+
+
+@router.delete("/snapshots/{snapshot_id}", status_code=204)
+async def delete_snapshot(snapshot_id: str, store: StoreDep, tenant: TenantDep) -> None:
+    """Delete a snapshot."""
+    await store.delete_snapshot(tenant, snapshot_id)
+
+
+@router.get(
+    "/snapshots/{snapshot_id}/content",
+    response_class=Response,
+    responses={200: {"content": {SAFETENSORS: _BINARY}}},
+)
+async def export_snapshot(snapshot_id: str, store: StoreDep, tenant: TenantDep) -> Response:
+    """Download a snapshot: one safetensors file."""
+    state = await store.snapshot_state(tenant, snapshot_id)
+    disposition = {"Content-Disposition": f'attachment; filename="{snapshot_id}.safetensors"'}
+    return Response(state.blob, media_type=SAFETENSORS, headers=disposition)

@@ -1,0 +1,291 @@
+"""Wire bodies: what requests may hold, and what answers look like. `docs/openapi.json` is made from these."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rmt_server.store import DocumentRecord, SessionRecord, SnapshotRecord
+
+__all__ = [
+    "AnswerBody",
+    "AnswerRequest",
+    "AnswersBody",
+    "DocumentBody",
+    "DocumentRequest",
+    "HealthBody",
+    "PositionBody",
+    "ProblemBody",
+    "ReadBody",
+    "RestoreRequest",
+    "SessionBody",
+    "SessionPatch",
+    "SessionRequest",
+    "SessionsBody",
+    "SnapshotBody",
+    "SnapshotRequest",
+    "SnapshotsBody",
+    "UsageBody",
+]
+
+Metadata = Annotated[dict[str, str], Field(description="Texts of your own, kept beside it.")]
+Focus = Annotated[list[str], Field(description="Questions known before reading; each gets a lane that works for it.")]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SessionRequest(_Request):
+    """A new session."""
+
+    model: str | None = Field(None, description="Checkpoint; must be the one that is served.")
+    focus: Focus = []
+    keep_text: bool = Field(True, description="Keep the text for traces and rereading; else it goes as it is read.")
+    ttl_s: int | None = Field(None, gt=0, description="Seconds after its last change at which the session goes.")
+    metadata: Metadata = {}
+    from_snapshot: str | None = Field(None, description="Begin with a snapshot's memory: a fork.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.from_snapshot is not None and self.focus:
+            raise ValueError("a fork has the focuses of its snapshot: send from_snapshot or focus, not both")
+        return self
+
+
+class SessionPatch(_Request):
+    """What may be changed about a session."""
+
+    metadata: Metadata | None = None
+    ttl_s: int | None = Field(None, gt=0)
+
+
+class DocumentRequest(_Request):
+    """A whole document as JSON, for a session of its own."""
+
+    text: str
+    focus: Focus = []
+    questions: list[str] = Field([], description="Asked when the document has been read; needs wait=true.")
+    keep_text: bool = True
+    ttl_s: int | None = Field(None, gt=0)
+    metadata: Metadata = {}
+
+
+class AnswerRequest(_Request):
+    """Questions to a session: `question`, or `questions`."""
+
+    question: str | None = None
+    questions: list[str] | None = None
+    mode: Literal["recall"] = Field("recall", description="Answer from the memory at once.")
+    lane: int | None = Field(None, ge=0, description="Lane that answers; else the one with this focus, or the surest.")
+    snapshot: str | None = Field(None, description="Ask this snapshot instead of the live memory.")
+    wait: bool = Field(True, description="Wait until everything accepted so far has been read.")
+    max_tokens: int | None = Field(None, gt=0, description="Most tokens of an answer.")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.question is None) == (not self.questions):
+            raise ValueError("send either question or a non-empty list of questions")
+        return self
+
+    @property
+    def asked(self) -> list[str]:
+        """All questions."""
+        return self.questions or [self.question or ""]
+
+
+class SnapshotRequest(_Request):
+    """A snapshot to take."""
+
+    name: str = Field("", max_length=200)
+    metadata: Metadata = {}
+
+
+class RestoreRequest(_Request):
+    """A snapshot to go back to."""
+
+    snapshot: str
+
+
+class SessionBody(BaseModel):
+    """A session."""
+
+    id: str
+    model: str
+    created_at: datetime
+    expires_at: datetime
+    status: Literal["idle", "reading"]
+    focus: list[str]
+    keep_text: bool
+    metadata: dict[str, str]
+    accepted_bytes: int
+    read_bytes: int
+    tokens: int
+    segments: int
+    state_bytes: int
+    revision: int
+    digest: str
+    documents: int
+
+    @classmethod
+    def of(cls, record: SessionRecord) -> Self:
+        """The wire form of a record."""
+        return cls(
+            id=record.id,
+            model=record.model,
+            created_at=record.created_at,
+            expires_at=record.expires_at,
+            status="idle" if record.is_read else "reading",
+            focus=list(record.focus),
+            keep_text=record.keep_text,
+            metadata=dict(record.metadata),
+            accepted_bytes=record.accepted_bytes,
+            read_bytes=record.read_bytes,
+            tokens=record.tokens,
+            segments=record.segments,
+            state_bytes=record.state_bytes,
+            revision=record.revision,
+            digest=record.digest,
+            documents=record.documents,
+        )
+
+
+class SessionsBody(BaseModel):
+    """A page of sessions, the newest first."""
+
+    sessions: list[SessionBody]
+    next: str | None = Field(description="Send as `after` for the next page.")
+
+
+class DocumentBody(BaseModel):
+    """A document of a session."""
+
+    id: str
+    session_id: str
+    start: int = Field(description="First byte in the session's text.")
+    offset: int = Field(description="Bytes accepted.")
+    length: int | None = Field(description="Bytes declared.")
+    complete: bool
+    read: bool
+
+    @classmethod
+    def of(cls, record: DocumentRecord) -> Self:
+        """The wire form of a record."""
+        return cls(
+            id=record.id,
+            session_id=record.session_id,
+            start=record.start,
+            offset=record.offset,
+            length=record.length,
+            complete=record.complete,
+            read=record.read,
+        )
+
+
+class UsageBody(BaseModel):
+    """Tokens an answer took."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class AnswerBody(BaseModel):
+    """One answer."""
+
+    question: str
+    answer: str
+    confidence: float = Field(description="Probability of the decoded answer, 0 to 1.")
+    mode: Literal["recall"]
+    lane: int
+    finish_reason: Literal["stop", "length"]
+    usage: UsageBody
+
+
+class PositionBody(BaseModel):
+    """What had been read when the answers were given."""
+
+    bytes: int
+    tokens: int
+    segments: int
+    revision: int | None = Field(description="The session's revision; null for a snapshot.")
+    digest: str
+
+
+class AnswersBody(BaseModel):
+    """Answers, in the order of the questions."""
+
+    answers: list[AnswerBody]
+    position: PositionBody
+
+
+class ReadBody(BaseModel):
+    """A document that was sent in one call, with its session."""
+
+    session: SessionBody
+    document: DocumentBody
+    answers: AnswersBody | None = None
+
+
+class SnapshotBody(BaseModel):
+    """A kept memory."""
+
+    id: str
+    session_id: str | None
+    name: str
+    metadata: dict[str, str]
+    created_at: datetime
+    expires_at: datetime
+    model: str
+    focus: list[str]
+    bytes: int
+    tokens: int
+    segments: int
+    size_bytes: int
+    digest: str
+
+    @classmethod
+    def of(cls, record: SnapshotRecord) -> Self:
+        """The wire form of a record."""
+        return cls(
+            id=record.id,
+            session_id=record.session_id,
+            name=record.name,
+            metadata=dict(record.metadata),
+            created_at=record.created_at,
+            expires_at=record.expires_at,
+            model=record.model,
+            focus=list(record.focus),
+            bytes=record.read_bytes,
+            tokens=record.tokens,
+            segments=record.segments,
+            size_bytes=record.state_bytes,
+            digest=record.digest,
+        )
+
+
+class SnapshotsBody(BaseModel):
+    """A page of snapshots, the newest first."""
+
+    snapshots: list[SnapshotBody]
+    next: str | None
+
+
+class HealthBody(BaseModel):
+    """Whether the server lives, or is ready."""
+
+    status: str
+    detail: str | None = None
+
+
+class ProblemBody(BaseModel):
+    """An error, by RFC 9457; problems add fields of their own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    errors: list[dict[str, Any]] | None = None

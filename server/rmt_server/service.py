@@ -1,0 +1,252 @@
+"""Service: what the routes offer, in terms of store and scheduler. It knows documents and memories, not HTTP."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rmt_model.answering import Answer, Question
+from rmt_model.errors import QuestionError, StateError
+from rmt_model.state import ReaderState
+from rmt_server.errors import (
+    BusyError,
+    DamagedSnapshotError,
+    ModelNotFoundError,
+    UnprocessableError,
+    WrongCheckpointError,
+)
+from rmt_server.reading import stored
+from rmt_server.scheduler import Scheduler
+from rmt_server.settings import Settings
+from rmt_server.store import DocumentRecord, SessionRecord, SnapshotRecord, Store, StoredState
+
+__all__ = ["Answers", "Service", "new_id"]
+
+_STATE_OVERHEAD_BYTES = 1 << 20
+
+
+def new_id(kind: str) -> str:
+    """An unguessable id: `ses_`, `doc_` or `snp_`, and 128 random bits."""
+    return f"{kind}_{secrets.token_urlsafe(16)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers, and the state they speak for; `revision` is None for a snapshot's."""
+
+    answers: Sequence[Answer]
+    state: StoredState
+    revision: int | None
+
+
+class Service:
+    """Sessions, answers and snapshots."""
+
+    def __init__(self, store: Store, scheduler: Scheduler, settings: Settings) -> None:
+        self._store = store
+        self._scheduler = scheduler
+        self._settings = settings
+        self._checkpoint = scheduler.engine.checkpoint
+
+    @property
+    def max_snapshot_bytes(self) -> int:
+        """Largest snapshot that can be imported."""
+        config, hidden = self._checkpoint.config, self._checkpoint.model.hidden
+        return self._settings.max_focuses * config.memory_tokens * hidden * 4 + _STATE_OVERHEAD_BYTES
+
+    async def create_session(
+        self,
+        tenant: str,
+        *,
+        focus: Sequence[str] = (),
+        model: str | None = None,
+        keep_text: bool = True,
+        ttl_s: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        from_snapshot: str | None = None,
+    ) -> SessionRecord:
+        """Make a session, fresh or from a snapshot."""
+        if model not in (None, self._checkpoint.name, self._checkpoint.fingerprint):
+            raise ModelNotFoundError(model)
+        self._check_metadata(metadata or {})
+        if from_snapshot is not None:
+            state = await self._snapshot(tenant, from_snapshot)
+        else:
+            state = self._fresh(focus)
+        return await self._store.create_session(
+            tenant,
+            new_id("ses"),
+            model=self._checkpoint.fingerprint,
+            state=stored(state),
+            ttl_s=self._ttl_s(ttl_s, self._settings.session_ttl_s),
+            focus=state.focus,
+            keep_text=keep_text,
+            metadata=metadata,
+        )
+
+    async def update_session(
+        self, tenant: str, sid: str, *, metadata: Mapping[str, str] | None, ttl_s: int | None, if_etag: str | None
+    ) -> SessionRecord:
+        """Change a session's metadata or time to live."""
+        self._check_metadata(metadata or {})
+        wanted = None if ttl_s is None else self._ttl_s(ttl_s, ttl_s)
+        return await self._store.update_session(tenant, sid, metadata=metadata, ttl_s=wanted, if_etag=if_etag)
+
+    async def wait_until_read(self, tenant: str, sid: str) -> SessionRecord:
+        """Wait until all that a session has accepted by now is in its memory.
+
+        Raises:
+            BusyError: It took longer than `read_wait_s`; reading goes on.
+        """
+        session = await self._store.get_session(tenant, sid)
+        target = session.accepted_bytes
+        deadline = time.monotonic() + self._settings.read_wait_s
+        while not (session.is_read or session.read_bytes > target):
+            if time.monotonic() >= deadline:
+                raise BusyError(
+                    f"Session {sid} is still being read: {session.read_bytes} of {target} bytes.", retry_after_s=5.0
+                )
+            if self._scheduler.failure is not None:
+                raise BusyError("This process can no longer read; ask another one.", retry_after_s=5.0)
+            await self._scheduler.watch((tenant, sid), self._settings.poll_s)
+            session = await self._store.get_session(tenant, sid)
+        return session
+
+    async def wait_until_document_read(self, tenant: str, document: DocumentRecord) -> DocumentRecord:
+        """Wait until a complete document is in the memory to its end."""
+        await self.wait_until_read(tenant, document.session_id)
+        return await self._store.get_document(tenant, document.session_id, document.id)
+
+    async def answer(
+        self,
+        tenant: str,
+        sid: str,
+        questions: Sequence[str],
+        *,
+        lane: int | None = None,
+        snapshot: str | None = None,
+        wait: bool = True,
+        max_tokens: int | None = None,
+    ) -> Answers:
+        """Answer questions from a session's memory, or from a snapshot's."""
+        asked = [Question(question, lane, self._max_tokens(max_tokens)) for question in questions]
+        if len(asked) > self._settings.max_questions:
+            raise UnprocessableError(f"{len(asked)} questions in one call; the limit is {self._settings.max_questions}.")
+        session = await self._store.get_session(tenant, sid)
+        self._check_questions(questions, lane, session)
+        if snapshot is not None:
+            state, revision = await self._store.snapshot_state(tenant, snapshot), None
+        else:
+            if wait:
+                await self.wait_until_read(tenant, sid)
+            session, state = await self._store.session_state(tenant, sid)
+            revision = session.revision
+        return Answers(await self._scheduler.ask(self._parsed(state), asked), state, revision)
+
+    async def take_snapshot(self, tenant: str, sid: str, *, name: str, metadata: Mapping[str, str]) -> SnapshotRecord:
+        """Keep a session's memory as it is once everything accepted has been read."""
+        self._check_metadata(metadata)
+        await self.wait_until_read(tenant, sid)
+        session, state = await self._store.session_state(tenant, sid)
+        return await self._keep(tenant, state, session.focus, name=name, metadata=metadata, session_id=sid)
+
+    async def import_snapshot(self, tenant: str, content: bytes, *, name: str) -> SnapshotRecord:
+        """Keep a memory that was exported, here or elsewhere.
+
+        Raises:
+            DamagedSnapshotError: It is not a reader state, or damaged.
+            WrongCheckpointError: Another checkpoint made it.
+        """
+        state = await asyncio.to_thread(self._imported, content)
+        return await self._keep(tenant, stored(state), state.focus, name=name, metadata={}, session_id=None)
+
+    async def restore(self, tenant: str, sid: str, snapshot: str) -> SessionRecord:
+        """Put a snapshot's memory in the place of a session's."""
+        state = await self._snapshot(tenant, snapshot)
+        session = await self._store.get_session(tenant, sid)
+        if state.focus != session.focus:
+            raise UnprocessableError("The snapshot has other focuses than the session: make a fork of it instead.")
+        return await self._store.restore(tenant, sid, stored(state))
+
+    async def _keep(
+        self,
+        tenant: str,
+        state: StoredState,
+        focus: tuple[str, ...],
+        *,
+        name: str,
+        metadata: Mapping[str, str],
+        session_id: str | None,
+    ) -> SnapshotRecord:
+        return await self._store.create_snapshot(
+            tenant,
+            new_id("snp"),
+            session_id=session_id,
+            model=self._checkpoint.fingerprint,
+            state=state,
+            ttl_s=self._settings.snapshot_ttl_s,
+            focus=focus,
+            name=name,
+            metadata=metadata,
+        )
+
+    async def _snapshot(self, tenant: str, snapshot: str) -> ReaderState:
+        return self._parsed(await self._store.snapshot_state(tenant, snapshot))
+
+    def _parsed(self, state: StoredState) -> ReaderState:
+        parsed = ReaderState.from_bytes(state.blob)
+        self._require_own(parsed)
+        return parsed
+
+    def _imported(self, content: bytes) -> ReaderState:
+        try:
+            state = ReaderState.from_bytes(content)
+            self._require_own(state)
+            self._scheduler.engine.check(state)
+        except StateError as error:
+            raise DamagedSnapshotError(f"{error}.") from error
+        if state.lanes > self._settings.max_focuses:
+            raise UnprocessableError(f"The snapshot has {state.lanes} lanes; the limit is {self._settings.max_focuses}.")
+        return state
+
+    def _require_own(self, state: ReaderState) -> None:
+        if state.fingerprint != self._checkpoint.fingerprint:
+            raise WrongCheckpointError(self._checkpoint.fingerprint, state.fingerprint)
+
+    def _fresh(self, focus: Sequence[str]) -> ReaderState:
+        if len(focus) > self._settings.max_focuses:
+            raise UnprocessableError(f"{len(focus)} focuses; the limit is {self._settings.max_focuses}.")
+        try:
+            return self._scheduler.engine.fresh_state(focus)
+        except QuestionError as error:
+            raise UnprocessableError(f"A focus cannot be used: {error}.") from error
+
+    def _check_questions(self, questions: Sequence[str], lane: int | None, session: SessionRecord) -> None:
+        """Refuse what could not be answered before anybody waits for it."""
+        lanes = max(1, len(session.focus))
+        if lane is not None and lane >= lanes:
+            raise UnprocessableError(f"Lane {lane} does not exist: the session has lanes 0 to {lanes - 1}.")
+        try:
+            for question in questions:
+                self._scheduler.engine.prompts.question(question)
+        except QuestionError as error:
+            raise UnprocessableError(f"The question cannot be asked: {error}.") from error
+
+    def _max_tokens(self, wanted: int | None) -> int | None:
+        limit = self._settings.max_answer_tokens
+        if wanted is not None and wanted > limit:
+            raise UnprocessableError(f"max_tokens is {wanted}; the limit is {limit}.")
+        return wanted
+
+    def _ttl_s(self, wanted: int | None, default: int) -> int:
+        limit = self._settings.max_ttl_s
+        if wanted is not None and wanted > limit:
+            raise UnprocessableError(f"ttl_s is {wanted}; the limit is {limit}.")
+        return wanted or default
+
+    def _check_metadata(self, metadata: Mapping[str, str]) -> None:
+        size, limit = len(json.dumps(metadata).encode()), self._settings.max_metadata_bytes
+        if size > limit:
+            raise UnprocessableError(f"The metadata has {size} bytes as JSON; the limit is {limit}.")

@@ -1,0 +1,65 @@
+"""Settings: everything an operator can choose, from the environment (`RMT_` + name), validated once, frozen."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["LOOPBACK_HOSTS", "Settings"]
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+_MIB = 1 << 20
+_DAY_S = 86_400
+
+Bytes = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Each field is documented by its description; `docs/server-behavior.md` tells what a client sees at each limit."""
+
+    model_config = SettingsConfigDict(env_prefix="RMT_", frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="Address to listen on. There are no API keys yet: loopback only.")
+    port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    allow_public: bool = Field(False, description="Listen beyond loopback although anyone who connects may do anything.")
+    redis_url: str = Field("", description="Redis that keeps all state; empty starts one under `data_dir`.")
+    data_dir: Path = Field(Path("data"), description="Where the embedded Redis keeps its append-only file.")
+    redis_fsync: Literal["everysec", "always"] = Field("everysec", description="`appendfsync` of the embedded Redis.")
+    checkpoint: str = Field("rmt-smollm2-small", description="Bundled checkpoint's name, or a checkpoint directory.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is any.")
+    threads: int = Field(0, ge=0, description="CPU threads of the engine; 0 leaves it to PyTorch.")
+
+    max_document_bytes: Bytes = Field(4096 * _MIB, description="Largest document; above it 413.")
+    max_json_bytes: Bytes = Field(16 * _MIB, description="Largest JSON or multipart-header body; above it 413.")
+    max_unread_bytes: Bytes = Field(4 * _MIB, description="Accepted text that waits to be read, for each session.")
+    max_focuses: Count = Field(16, description="Focuses, and so lanes, of one session.")
+    max_questions: Count = Field(64, description="Questions in one call.")
+    max_answer_tokens: Count = Field(256, description="Longest answer that may be asked for.")
+    max_metadata_bytes: Bytes = Field(4096, description="Metadata of a session or snapshot, as JSON.")
+    max_page: Count = Field(100, description="Most entries in one page of a listing.")
+    max_waiting_questions: Count = Field(256, description="Calls that wait for the engine; above it 503.")
+
+    back_pressure_wait_s: Seconds = Field(30.0, description="How long a sender is held back without any progress.")
+    read_wait_s: Seconds = Field(600.0, description="How long `wait=true` waits for reading to finish.")
+    session_ttl_s: Count = Field(7 * _DAY_S, description="A session goes so long after its last change.")
+    snapshot_ttl_s: Count = Field(30 * _DAY_S, description="A snapshot goes so long after it was taken.")
+    max_ttl_s: Count = Field(365 * _DAY_S, description="Longest time to live that may be asked for.")
+
+    max_batch_lanes: Count = Field(16, description="Lanes that one step reads.")
+    max_readings: Count = Field(8, description="Sessions that this process reads at once.")
+    commit_interval_s: Seconds = Field(0.5, description="Longest time between commits of a session that is read.")
+    lease_s: Seconds = Field(10.0, description="A reader that is silent so long loses its session to another.")
+    poll_s: Seconds = Field(0.1, description="How often to look for work and progress of other processes.")
+    drain_s: Seconds = Field(20.0, description="Time that a stopping server gives to what is under way.")
+
+    @model_validator(mode="after")
+    def _refuse_open_door(self) -> Self:
+        if self.host not in LOOPBACK_HOSTS and not self.allow_public:
+            raise ValueError(
+                f"host {self.host!r} is reachable by others and this server asks for no key: "
+                "listen on 127.0.0.1, or set RMT_ALLOW_PUBLIC=true behind a proxy that authenticates"
+            )
+        return self

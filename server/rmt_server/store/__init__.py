@@ -1,0 +1,30 @@
+"""The store room: the only one that speaks Redis. Each atomic change is one Lua file beside this."""
+
+from rmt_server.store.limits import BLOCK_BYTES, FINISHED_DOCUMENTS, PENDING_DOCUMENTS, READ_BYTES
+from rmt_server.store.records import (
+    Boundary,
+    DocumentRecord,
+    Lease,
+    Page,
+    SessionRecord,
+    SnapshotRecord,
+    StoredState,
+    StoreInfo,
+)
+from rmt_server.store.store import Store
+
+__all__ = [
+    "BLOCK_BYTES",
+    "FINISHED_DOCUMENTS",
+    "PENDING_DOCUMENTS",
+    "READ_BYTES",
+    "Boundary",
+    "DocumentRecord",
+    "Lease",
+    "Page",
+    "SessionRecord",
+    "SnapshotRecord",
+    "Store",
+    "StoreInfo",
+    "StoredState",
+]

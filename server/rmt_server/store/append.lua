@@ -1,0 +1,37 @@
+-- A piece of a document: checked, kept, and the offset moved, in one step.
+-- ARGV: document, offset, data, complete (0 or 1), utf8_tail in hexadecimal, max_unread_bytes
+-- -> {'ok', json, now_ms}
+--    | {'document'} | {'offset', expected} | {'completed'} | {'length', declared} | {'full', unread}
+local id, data, complete, utf8_tail = ARGV[1], ARGV[3], ARGV[4] == '1', ARGV[5]
+local offset, max_unread = tonumber(ARGV[2]), tonumber(ARGV[6])
+if missing() then return NO_SESSION end
+local document = load_document(id)
+if not document then return {'document'} end
+if document.offset ~= offset then return {'offset', document.offset} end
+if document.complete then return {'completed'} end
+local declared, reached = document.length, offset + #data
+if declared ~= cjson.null and (reached > declared or (complete and reached < declared)) then
+  return {'length', declared}
+end
+local accepted = number('accepted_bytes')
+local unread = accepted - number('read_bytes')
+if #data > 0 and unread + #data > max_unread then return {'full', unread} end
+
+-- The tail grows by APPEND, so that small pieces do not write their whole block to the log again and again.
+local block, filled = block_of(accepted, number('text_origin'))
+if filled + #data < BLOCK_BYTES then
+  redis.call('APPEND', TAIL, data)
+else
+  local text, first = (redis.call('GET', TAIL) or '') .. data, 1
+  while #text - first + 1 >= BLOCK_BYTES do
+    redis.call('HSET', TEXT, block, text:sub(first, first + BLOCK_BYTES - 1))
+    block, first = block + 1, first + BLOCK_BYTES
+  end
+  redis.call('SET', TAIL, text:sub(first))
+end
+set('accepted_bytes', accepted + #data)
+document.offset, document.utf8_tail = reached, utf8_tail
+if complete then close_document(id, document) end
+local json = save_document(id, document)
+touch()
+return {'ok', json, now_ms}

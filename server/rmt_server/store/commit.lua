@@ -1,0 +1,48 @@
+-- The reader's progress: compare-and-set on (owner, fence, revision).
+-- ARGV: owner, fence, revision, lease_ms, state, read_bytes, tokens, segments, digest, finished document, ...
+-- -> {'ok', record} | {'fenced'} | {'position'}
+local owner, fence, revision, lease_ms, state, position, tokens, segments, digest = unpack(ARGV, 1, 9)
+if missing() then return NO_SESSION end
+if not held(owner, fence) or get('revision') ~= revision then return FENCED end
+local read, accepted = tonumber(position), number('accepted_bytes')
+if read < number('read_bytes') or read > accepted then return {'position'} end
+for index = 10, #ARGV do
+  local stop = redis.call('ZSCORE', BOUNDARIES, ARGV[index])
+  if not stop or tonumber(stop) > read then return {'position'} end
+end
+
+redis.call('SET', STATE, state)
+redis.call('HINCRBY', SESSION, 'revision', 1)
+set('read_bytes', position, 'tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #state)
+set('lease_until_ms', now_ms + lease_ms)
+
+-- Records of read documents stay for a while: the last so many.
+for index = 10, #ARGV do
+  local id = ARGV[index]
+  local document = load_document(id)
+  document.read = true
+  save_document(id, document)
+  redis.call('ZREM', BOUNDARIES, id)
+  redis.call('HINCRBY', SESSION, 'pending_documents', -1)
+  redis.call('RPUSH', FINISHED, id)
+end
+while redis.call('LLEN', FINISHED) > FINISHED_DOCUMENTS do
+  redis.call('HDEL', DOCUMENTS, redis.call('LPOP', FINISHED))
+end
+
+-- Text that is not to be kept goes by whole blocks, and entirely once all of it is read.
+if get('keep_text') == '0' then
+  local origin = number('text_origin')
+  if read == accepted then
+    redis.call('UNLINK', TEXT, TAIL)
+    set('text_origin', read, 'text_start', read)
+  else
+    local block = block_of(read, origin)
+    for old = block_of(number('text_start'), origin), block - 1 do
+      redis.call('HDEL', TEXT, old)
+    end
+    set('text_start', origin + block * BLOCK_BYTES)
+  end
+end
+touch()
+return {'ok', record()}

@@ -1,0 +1,138 @@
+"""The line to Redis: scripts, single commands, and one kind of error when nobody answers."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from redis import exceptions
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from rmt_server.errors import FencedError, SessionNotFoundError, StoreUnavailableError
+from rmt_server.keys import SessionKeys
+from rmt_server.store import limits
+
+Argument = str | bytes | int | float
+CLUSTER_SCHEME = "redis+cluster://"
+
+_HERE = Path(__file__).parent
+_ON_OTHER_KEYS = {"create_snapshot", "due"}
+_REFUSED_FOR_NOW = re.compile(r"\b(BUSY|CLUSTERDOWN|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN)\b")
+_UNAVAILABLE = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.RedisClusterException,
+    exceptions.ClusterError,
+    OSError,
+)
+
+
+@cache
+def script_source(name: str) -> str:
+    """The text of ``<name>.lua``, behind the limits and, for a script on a session, the prelude."""
+    constants = "".join(
+        f"local {key} = {value}\n" for key, value in sorted(vars(limits).items()) if key.isupper()
+    )
+    prelude = "" if name in _ON_OTHER_KEYS else (_HERE / "prelude.lua").read_text("utf-8")
+    return constants + prelude + (_HERE / f"{name}.lua").read_text("utf-8")
+
+
+class Connection:
+    """A pool of connections to one Redis, or to a Redis Cluster.
+
+    Commands are never repeated behind the caller's back: after a lost answer only the caller knows whether
+    doing it twice is harmless. Connections that died while idle are replaced silently.
+    """
+
+    def __init__(self, url: str, max_connections: int, timeout_s: float) -> None:
+        options: dict[str, Any] = {
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": timeout_s,
+            "protocol": 2,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        self._client: Redis | RedisCluster
+        if url.startswith(CLUSTER_SCHEME):
+            plain = "redis://" + url.removeprefix(CLUSTER_SCHEME)
+            self._client = RedisCluster.from_url(plain, max_connections=max_connections, **options)
+        else:
+            self._client = Redis.from_pool(
+                BlockingConnectionPool.from_url(
+                    url, max_connections=max_connections, timeout=timeout_s, **options
+                )
+            )
+        names = {path.stem for path in _HERE.glob("*.lua")} - {"prelude"}
+        self._scripts = {name: self._client.register_script(script_source(name)) for name in names}
+
+    async def run(self, script: str, keys: tuple[str, ...], *arguments: Argument) -> list[Any]:
+        """Run one script: its answer, of which the first item says what happened."""
+        with _translated():
+            answer: list[Any] = await self._scripts[script](keys=keys, args=arguments)
+        return [answer[0].decode(), *answer[1:]]
+
+    async def run_on_session(self, script: str, keys: SessionKeys, *arguments: Argument) -> list[Any]:
+        """Run a script on one session.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
+            FencedError: The script wants a lease, and it is another one now.
+        """
+        answer = await self.run(script, keys.all(), *arguments)
+        if answer[0] == "session":
+            raise SessionNotFoundError(keys.sid)
+        if answer[0] == "fenced":
+            raise FencedError(f"The lease of session {keys.sid} is lost: to a reader, a restore or a restart of Redis.")
+        return answer
+
+    async def command(self, *arguments: Argument) -> Any:
+        """Run one command on one key."""
+        with _translated():
+            return await self._client.execute_command(*arguments)
+
+    async def scan(self, pattern: str) -> AsyncIterator[bytes]:
+        """Walk over all keys that match, on every node."""
+        with _translated():
+            async for key in self._client.scan_iter(match=pattern, count=500):
+                yield key
+
+    async def info(self) -> dict[str, Any]:
+        """What Redis says about itself; of a cluster, any one node."""
+        with _translated():
+            if isinstance(self._client, RedisCluster):
+                return dict(await self._client.info(target_nodes=RedisCluster.RANDOM))
+            return dict(await self._client.info())
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except _UNAVAILABLE as error:
+        raise StoreUnavailableError from error
+    except exceptions.ResponseError as error:
+        if _REFUSED_FOR_NOW.search(str(error)):
+            raise StoreUnavailableError from error
+        raise
+
+
+class Room:
+    """What every part of the store has: the line to Redis."""
+
+    def __init__(self, redis: Connection) -> None:
+        self._redis = redis
+
+    @classmethod
+    def connect(cls, url: str, *, max_connections: int = 64, timeout_s: float = 5.0) -> Self:
+        """A store behind a ``redis``, ``rediss``, ``unix`` or ``redis+cluster`` URL, connected when used."""
+        return cls(Connection(url, max_connections, timeout_s))

@@ -1,0 +1,10 @@
+-- ARGV: state, then field, value, ...
+-- -> {'ok', record}. A retry with the same id gets the session as it stands.
+if missing() then
+  set(unpack(ARGV, 2))
+  set('created_ms', now_ms, 'fence', 0, 'revision', 0, 'edits', 0, 'open', '')
+  set('documents', 0, 'pending_documents', 0, 'compacted_blocks', 0)
+  redis.call('SET', STATE, ARGV[1])
+  touch()
+end
+return {'ok', record()}

@@ -1,0 +1,116 @@
+"""The inbox: documents arrive piece by piece, and what is acknowledged is kept."""
+
+from typing import Any
+
+from rmt_server.errors import (
+    BackPressureError,
+    CompletedUploadError,
+    DocumentNotFoundError,
+    InconsistentLengthError,
+    OffsetMismatchError,
+    UploadOpenError,
+)
+from rmt_server.keys import READY, SessionKeys
+from rmt_server.store.codec import load_document
+from rmt_server.store.connection import Connection, Room
+from rmt_server.store.records import DocumentRecord
+
+
+class Documents(Room):
+    """The part of the store that takes documents in."""
+
+    async def create_document(
+        self, tenant: str, sid: str, document_id: str, length: int | None = None
+    ) -> DocumentRecord:
+        """Begin a document at the end of the session's text; ``length`` is its declared size in bytes.
+
+        Doing it again with the same id changes nothing and returns the document as it stands.
+
+        Raises:
+            UploadOpenError: The document before it is not complete.
+            BackPressureError: Too many complete documents wait to be read.
+        """
+        declared = "" if length is None else length
+        answer = await self._redis.run_on_session(
+            "create_document", SessionKeys(tenant, sid), document_id, declared
+        )
+        match answer:
+            case ["open", open_document]:
+                raise UploadOpenError(open_document.decode())
+            case ["crowded", waiting]:
+                raise BackPressureError(f"{waiting} documents of session {sid} wait to be read.")
+        return load_document(sid, document_id, answer[1])
+
+    async def get_document(self, tenant: str, sid: str, document_id: str) -> DocumentRecord:
+        """The document as it stands. Records of documents read long ago are dropped.
+
+        Raises:
+            DocumentNotFoundError: There is none, or no longer, or its session is gone.
+        """
+        keys = SessionKeys(tenant, sid)
+        text: bytes | None = await self._redis.command("HGET", keys.documents, document_id)
+        if text is None:
+            raise DocumentNotFoundError(document_id)
+        return load_document(sid, document_id, text)
+
+    async def append(
+        self,
+        tenant: str,
+        sid: str,
+        document_id: str,
+        *,
+        offset: int,
+        data: bytes,
+        complete: bool,
+        max_unread_bytes: int,
+        utf8_tail: bytes = b"",
+    ) -> DocumentRecord:
+        """Accept a piece of a document, or change nothing; ``complete`` closes the document behind it.
+
+        ``utf8_tail`` is the end of ``data`` that is not a whole character yet, for the next piece's check.
+
+        Raises:
+            DocumentNotFoundError: There is no such document.
+            OffsetMismatchError: The document continues at another offset.
+            CompletedUploadError: The document is complete.
+            InconsistentLengthError: The piece goes beyond, or ends before, the declared length.
+            BackPressureError: It would leave more than ``max_unread_bytes`` of the session unread.
+        """
+        keys = SessionKeys(tenant, sid)
+        answer = await self._redis.run_on_session(
+            "append", keys, document_id, offset, data, int(complete), utf8_tail.hex(), max_unread_bytes
+        )
+        match answer:
+            case ["document"]:
+                raise DocumentNotFoundError(document_id)
+            case ["offset", expected]:
+                raise OffsetMismatchError(expected, offset)
+            case ["completed"]:
+                raise CompletedUploadError(document_id)
+            case ["length", declared]:
+                raise InconsistentLengthError(declared, offset + len(data))
+            case ["full", unread]:
+                raise BackPressureError(f"Session {sid} has {unread} of {max_unread_bytes} bytes unread.")
+        return await self._accepted(keys, document_id, answer)
+
+    async def cancel_document(self, tenant: str, sid: str, document_id: str) -> DocumentRecord:
+        """End an open upload where it stands, so that another may begin. What was accepted stays.
+
+        Raises:
+            DocumentNotFoundError: There is no such document.
+        """
+        keys = SessionKeys(tenant, sid)
+        answer = await self._redis.run_on_session("cancel_document", keys, document_id)
+        if answer[0] == "document":
+            raise DocumentNotFoundError(document_id)
+        return await self._accepted(keys, document_id, answer)
+
+    async def _accepted(self, keys: SessionKeys, document_id: str, answer: list[Any]) -> DocumentRecord:
+        _, text, now_ms = answer
+        await wake(self._redis, keys, now_ms)
+        return load_document(keys.sid, document_id, text)
+
+
+async def wake(redis: Connection, keys: SessionKeys, now_ms: int) -> None:
+    """Tell the readers of a session that has something to read. One that they know of keeps its place."""
+    await redis.command("ZADD", READY, "NX", now_ms, keys.member)

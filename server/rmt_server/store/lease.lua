@@ -1,0 +1,14 @@
+-- ARGV: owner, lease_ms
+-- -> {'ok', record, state, fence, now_ms} | {'held', until_ms, now_ms} | {'idle'}
+local owner, lease_ms = unpack(ARGV)
+if missing() then return NO_SESSION end
+local holder, until_ms = get('owner'), number('lease_until_ms')
+if holder and holder ~= owner and until_ms > now_ms and get('life') == life() then
+  return {'held', until_ms, now_ms}
+end
+if not pending() then return {'idle'} end
+
+local fence = redis.call('HINCRBY', SESSION, 'fence', 1)
+set('owner', owner, 'lease_until_ms', now_ms + lease_ms, 'life', life())
+touch()
+return {'ok', record(), redis.call('GET', STATE), fence, now_ms}

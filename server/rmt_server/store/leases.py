@@ -1,0 +1,164 @@
+"""The desk and the archive: sessions are leased, read, and their progress committed.
+
+``ready`` holds a hint for every session that may have something to read, with the moment from which to try
+it: a leased one comes up again when its lease is over, should the reader have died. Whether a session has
+something to read is only ever decided on the session itself. So that no wake-up is lost, a hint is removed
+BEFORE the session is asked, and put back if it has more: an append in between is either
+seen by that question or adds its hint after the removal.
+
+A lease also ends with the life of Redis that gave it: what was written in the last moments of that life, and has
+been read since, may be lost, and come again from its sender with other bytes.
+"""
+
+import asyncio
+import zlib
+from dataclasses import replace
+from typing import Any
+
+from rmt_server.errors import FencedError, SessionNotFoundError
+from rmt_server.keys import EVERY_SESSION, READY, SessionKeys
+from rmt_server.store.codec import fields_of, load_session
+from rmt_server.store.connection import Argument, Room
+from rmt_server.store.documents import wake
+from rmt_server.store.limits import COMPACT_BLOCKS
+from rmt_server.store.records import Boundary, Lease, SessionRecord, StoredState
+from rmt_server.store.text import text_of, text_range
+
+_RETRY_HELD_MS = 500
+
+
+class Leases(Room):
+    """The part of the store that readers work with."""
+
+    async def ready(self, limit: int) -> list[tuple[str, str]]:
+        """Tenant and id of sessions to try, the longest waiting first. Only ``lease`` knows for sure."""
+        answer = await self._redis.run("due", (READY,), limit)
+        return [(keys.tenant, keys.sid) for keys in map(SessionKeys.of_member, answer[1])]
+
+    async def lease(self, tenant: str, sid: str, owner: str, lease_ms: int) -> Lease | None:
+        """The right to read a session for a while.
+
+        None where another owner's lease is alive, nothing is to be read, or the session is gone.
+        """
+        keys = SessionKeys(tenant, sid)
+        try:
+            answer = await self._redis.run_on_session("lease", keys, owner, lease_ms)
+        except SessionNotFoundError:
+            answer = ["idle"]
+        match answer:
+            case ["idle"]:
+                await self._leave(keys, "", 0)
+                return None
+            case ["held", until_ms, now_ms]:
+                retry_ms = min(until_ms, now_ms + _RETRY_HELD_MS)
+                await self._redis.command("ZADD", READY, "XX", retry_ms, keys.member)
+                return None
+        _, fields, blob, fence, now_ms = answer
+        await self._redis.command("ZADD", READY, now_ms + lease_ms, keys.member)
+        session = load_session(tenant, sid, fields_of(fields))
+        return Lease(session, session.state(blob), owner, fence, lease_ms)
+
+    async def unread(self, lease: Lease, start: int, size: int) -> bytes:
+        """Up to ``size`` bytes of the session's text from ``start`` on.
+
+        Raises:
+            FencedError: The lease is lost.
+            ValueError: More than ``READ_BYTES`` at once.
+        """
+        answer = await self._run("read_text", lease, *text_range(start, start + size))
+        return text_of(answer, lease.session.id, start)
+
+    async def boundaries(self, lease: Lease) -> list[Boundary]:
+        """The ends of complete documents that are not read yet, in their order."""
+        flat = await self._redis.command("ZRANGE", _keys(lease).boundaries, 0, -1, "WITHSCORES")
+        return [Boundary(int(end), name.decode()) for name, end in zip(flat[::2], flat[1::2], strict=True)]
+
+    async def commit(self, lease: Lease, state: StoredState, finished: tuple[str, ...] = ()) -> Lease:
+        """Store a reader's progress and renew its lease; ``finished`` are documents whose end it passed.
+
+        Raises:
+            FencedError: The lease is lost: drop the state.
+            ValueError: ``state`` stands before the last commit, beyond the text or before a finished end.
+        """
+        answer = await self._run(
+            "commit",
+            lease,
+            lease.session.revision,
+            lease.lease_ms,
+            state.blob,
+            state.read_bytes,
+            state.tokens,
+            state.segments,
+            state.digest,
+            *finished,
+        )
+        if answer[0] == "position":
+            raise ValueError(f"a commit at byte {state.read_bytes}, finishing {finished}: {lease.session}")
+        return replace(lease, session=_session(lease, answer[1]), state=state)
+
+    async def renew(self, lease: Lease, lease_ms: int) -> Lease:
+        """Hold a lease for ``lease_ms`` from now.
+
+        Raises:
+            FencedError: The lease is lost.
+        """
+        answer = await self._run("renew", lease, lease_ms)
+        return replace(lease, session=_session(lease, answer[1]), lease_ms=lease_ms)
+
+    async def release(self, lease: Lease) -> None:
+        """Give a lease back. Harmless when it is lost."""
+        await self._leave(_keys(lease), lease.owner, lease.fence)
+
+    async def compact(self, lease: Lease) -> int:
+        """Compress some of the kept text that is read already; how many blocks: 0 means all is done.
+
+        Raises:
+            FencedError: The lease is lost.
+        """
+        _, first, raw = await self._run("raw_blocks", lease, COMPACT_BLOCKS)
+        if raw:
+            packed = await asyncio.to_thread(lambda: [zlib.compress(block) for block in raw])
+            await self._run("compact", lease, first, *packed)
+        return len(raw)
+
+    async def wake_forgotten(self) -> int:
+        """Give every session that has something to read its hint again; how many have.
+
+        A process that dies between a change and its hint, or a Redis that loses its last second, may leave a
+        session without one. So this is due at start and every few minutes; it walks over all sessions.
+        """
+        woken = 0
+        async for key in self._redis.scan(EVERY_SESSION):
+            woken += await self._wake_if_pending(SessionKeys.of_key(key), "", 0)
+        return woken
+
+    async def _leave(self, keys: SessionKeys, owner: str, fence: int) -> None:
+        """Take the hint away, give the lease back, and put the hint back if something is to be read."""
+        await self._redis.command("ZREM", READY, keys.member)
+        await self._wake_if_pending(keys, owner, fence)
+
+    async def _wake_if_pending(self, keys: SessionKeys, owner: str, fence: int) -> bool:
+        try:
+            _, pending, now_ms = await self._redis.run_on_session("release", keys, owner, fence)
+        except SessionNotFoundError:
+            return False
+        if pending:
+            await wake(self._redis, keys, now_ms)
+        return bool(pending)
+
+    async def _run(self, script: str, lease: Lease, *arguments: Argument) -> list[Any]:
+        """Run a script that wants a lease. A session that is gone is a lease that is lost."""
+        try:
+            return await self._redis.run_on_session(
+                script, _keys(lease), lease.owner, lease.fence, *arguments
+            )
+        except SessionNotFoundError as error:
+            raise FencedError(f"Session {lease.session.id} is gone.") from error
+
+
+def _keys(lease: Lease) -> SessionKeys:
+    return SessionKeys(lease.session.tenant, lease.session.id)
+
+
+def _session(lease: Lease, fields: list[bytes]) -> SessionRecord:
+    return load_session(lease.session.tenant, lease.session.id, fields_of(fields))

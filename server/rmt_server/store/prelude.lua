@@ -1,0 +1,81 @@
+-- In front of every script on a session: its keys, the clock, and what the scripts say alike.
+-- A script answers {'ok', ...} or a refusal {name, ...}; what refuses has changed nothing.
+
+local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS = unpack(KEYS)
+local NO_SESSION, FENCED = {'session'}, {'fenced'}
+
+local clock = redis.call('TIME')
+local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function missing()
+  return redis.call('EXISTS', SESSION) == 0
+end
+
+local function get(field)
+  return redis.call('HGET', SESSION, field)
+end
+
+local function number(field)
+  return tonumber(get(field))
+end
+
+local function set(...)
+  redis.call('HSET', SESSION, ...)
+end
+
+local function record()
+  return redis.call('HGETALL', SESSION)
+end
+
+local function etag()
+  return get('revision') .. '-' .. get('edits')
+end
+
+-- Whether a reader has anything to do: bytes to read, or the end of a document to close.
+local function pending()
+  return number('accepted_bytes') > number('read_bytes') or redis.call('ZCARD', BOUNDARIES) > 0
+end
+
+-- Names this life of Redis. The next, after a restart or a failover, may lack the last writes of this one.
+local function life()
+  return redis.call('INFO', 'server'):match('run_id:(%x+)')
+end
+
+-- Whether this is still the last lease. Its time may be over: only a takeover, a restore or another life of
+-- Redis ends it. Of the last, a reader may have read bytes that were lost and then sent anew, but different.
+local function held(owner, fence)
+  return get('owner') == owner and get('fence') == fence and get('life') == life()
+end
+
+-- The number of the block that holds a byte of the stream, and its place there.
+local function block_of(byte, origin)
+  return math.floor((byte - origin) / BLOCK_BYTES), (byte - origin) % BLOCK_BYTES
+end
+
+-- All keys of a session expire at one moment, its time to live after the last change.
+local function touch()
+  local expires_ms = now_ms + number('ttl_ms')
+  set('expires_ms', expires_ms)
+  for _, key in ipairs(KEYS) do
+    redis.call('PEXPIREAT', key, expires_ms)
+  end
+end
+
+local function load_document(id)
+  local json = redis.call('HGET', DOCUMENTS, id)
+  return json and cjson.decode(json)
+end
+
+local function save_document(id, document)
+  local json = cjson.encode(document)
+  redis.call('HSET', DOCUMENTS, id, json)
+  return json
+end
+
+-- The document takes no more bytes; the reader is told where it ends.
+local function close_document(id, document)
+  document.complete = true
+  set('open', '')
+  redis.call('ZADD', BOUNDARIES, document.start + document.offset, id)
+  redis.call('HINCRBY', SESSION, 'pending_documents', 1)
+end

@@ -1,0 +1,147 @@
+"""What the store takes and gives: frozen records, no dictionaries."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """A reader state as it lies in the store: opaque bytes, and how far they have read."""
+
+    blob: bytes = field(repr=False)
+    read_bytes: int
+    tokens: int
+    segments: int
+    digest: str
+    """Rolling digest of the bytes read, in hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """One session, as of one moment. Offsets count the bytes of all its documents together."""
+
+    tenant: str
+    id: str
+    created_at: datetime
+    expires_at: datetime
+    model: str
+    """Fingerprint of the checkpoint that reads this session."""
+    focus: tuple[str, ...]
+    keep_text: bool
+    metadata: Mapping[str, str]
+    accepted_bytes: int
+    read_bytes: int
+    tokens: int
+    segments: int
+    state_bytes: int
+    revision: int
+    """Grows with every commit and restore: it names a state of the memory."""
+    edits: int
+    """Grows with every change of metadata or time to live."""
+    digest: str
+    documents: int
+    """How many documents were ever begun."""
+    pending_documents: int
+    """Complete documents whose end the reader has not passed yet."""
+    text_start: int
+    """The first byte whose text is still kept."""
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes that were accepted and are not in the memory yet."""
+        return self.accepted_bytes - self.read_bytes
+
+    @property
+    def is_read(self) -> bool:
+        """Whether everything accepted is in the memory, the ends of documents included."""
+        return self.unread_bytes == 0 and self.pending_documents == 0
+
+    @property
+    def etag(self) -> str:
+        """The version that ``if_etag`` is compared with."""
+        return f"{self.revision}-{self.edits}"
+
+    def state(self, blob: bytes) -> StoredState:
+        """The state that this record describes."""
+        return StoredState(blob, self.read_bytes, self.tokens, self.segments, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """One document: ``offset`` of its bytes are accepted, and lie from byte ``start`` of the session on."""
+
+    session_id: str
+    id: str
+    start: int
+    offset: int
+    length: int | None
+    """As declared, in bytes."""
+    complete: bool
+    read: bool
+    utf8_tail: bytes
+    """The accepted bytes of a character that the next piece finishes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """The end of a complete document that is not read yet."""
+
+    end_byte: int
+    document_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to read one session: ``fence`` is higher than that of every lease before."""
+
+    session: SessionRecord
+    state: StoredState
+    owner: str
+    fence: int
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord:
+    """A kept reader state, without its bytes. It outlives the session it was taken from."""
+
+    tenant: str
+    id: str
+    session_id: str | None
+    """None: imported."""
+    name: str
+    metadata: Mapping[str, str]
+    created_at: datetime
+    expires_at: datetime
+    model: str
+    focus: tuple[str, ...]
+    read_bytes: int
+    tokens: int
+    segments: int
+    state_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """A part of a listing, the newest first; ``next_cursor`` is None on the last one."""
+
+    items: tuple[Item, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What an operator should know about the Redis behind the store."""
+
+    redis_version: str
+    used_memory_bytes: int
+    max_memory_bytes: int
+    """0: no limit."""
+    eviction_policy: str
+    append_only: bool
+    loading: bool

@@ -1,0 +1,7 @@
+-- ARGV: owner, fence, lease_ms
+-- -> {'ok', record} | {'fenced'}
+local owner, fence, lease_ms = unpack(ARGV)
+if missing() then return NO_SESSION end
+if not held(owner, fence) then return FENCED end
+set('lease_until_ms', now_ms + lease_ms)
+return {'ok', record()}

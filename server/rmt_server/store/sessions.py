@@ -1,0 +1,154 @@
+"""Sessions: made, looked up, listed, changed, restored, deleted."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from rmt_server.errors import (
+    PreconditionFailedError,
+    SessionNotFoundError,
+    StillReadingError,
+    UploadOpenError,
+)
+from rmt_server.keys import READY, SessionKeys, tenant_sessions
+from rmt_server.store.codec import dump_metadata, dump_state, fields_of, load_session, whole_ms
+from rmt_server.store.connection import Room
+from rmt_server.store.index import Index, entry
+from rmt_server.store.records import Page, SessionRecord, StoredState
+
+
+class Sessions(Room):
+    """The part of the store that knows sessions."""
+
+    async def create_session(
+        self,
+        tenant: str,
+        sid: str,
+        *,
+        model: str,
+        state: StoredState,
+        ttl_s: float,
+        focus: tuple[str, ...] = (),
+        keep_text: bool = True,
+        metadata: Mapping[str, str] | None = None,
+    ) -> SessionRecord:
+        """Make a session that continues from ``state``: a fresh one, or a snapshot's for a fork.
+
+        Doing it again with the same id changes nothing and returns the session as it stands.
+        """
+        keys = SessionKeys(tenant, sid)
+        fields: dict[str, str | int] = {
+            "model": model,
+            "focus": json.dumps(focus, ensure_ascii=False),
+            "keep_text": int(keep_text),
+            "metadata": dump_metadata(metadata or {}),
+            "ttl_ms": whole_ms(ttl_s),
+            "accepted_bytes": state.read_bytes,
+            "text_origin": state.read_bytes,
+            "text_start": state.read_bytes,
+            **dump_state(state),
+        }
+        pairs = (part for pair in fields.items() for part in pair)
+        answer = await self._redis.run_on_session("create_session", keys, state.blob, *pairs)
+        created = fields_of(answer[1])
+        await self._index(tenant).add(
+            entry(int(created["created_ms"]), sid), partial(self._find_session, tenant)
+        )
+        return load_session(tenant, sid, created)
+
+    async def get_session(self, tenant: str, sid: str) -> SessionRecord:
+        """The session as it stands.
+
+        Raises:
+            SessionNotFoundError: There is none.
+        """
+        session = await self._find_session(tenant, sid)
+        if session is None:
+            raise SessionNotFoundError(sid)
+        return session
+
+    async def session_state(self, tenant: str, sid: str) -> tuple[SessionRecord, StoredState]:
+        """A session and its reader state as of the same moment."""
+        answer = await self._redis.run_on_session("load_session", SessionKeys(tenant, sid))
+        session = load_session(tenant, sid, fields_of(answer[1]))
+        return session, session.state(answer[2])
+
+    async def list_sessions(
+        self, tenant: str, limit: int = 100, after: str | None = None
+    ) -> Page[SessionRecord]:
+        """A tenant's sessions, the newest first."""
+        return await self._index(tenant).page(partial(self._find_session, tenant), limit, after)
+
+    async def update_session(
+        self,
+        tenant: str,
+        sid: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        ttl_s: float | None = None,
+        if_etag: str | None = None,
+    ) -> SessionRecord:
+        """Replace the metadata, change the time to live, or both.
+
+        Raises:
+            PreconditionFailedError: The session's ETag is not ``if_etag``.
+        """
+        answer = await self._redis.run_on_session(
+            "update_session",
+            SessionKeys(tenant, sid),
+            if_etag or "",
+            "" if ttl_s is None else whole_ms(ttl_s),
+            "" if metadata is None else dump_metadata(metadata),
+        )
+        return self._changed(tenant, sid, answer)
+
+    async def restore(
+        self, tenant: str, sid: str, state: StoredState, *, if_etag: str | None = None
+    ) -> SessionRecord:
+        """Put another memory in the place of the session's.
+
+        The text and the documents so far go: they do not belong to that memory. A reader that holds the
+        session loses its lease.
+
+        Raises:
+            UploadOpenError: A document is being uploaded.
+            StillReadingError: Accepted text is not read yet.
+            PreconditionFailedError: The session's ETag is not ``if_etag``.
+        """
+        answer = await self._redis.run_on_session(
+            "restore",
+            SessionKeys(tenant, sid),
+            if_etag or "",
+            state.blob,
+            state.read_bytes,
+            state.tokens,
+            state.segments,
+            state.digest,
+        )
+        return self._changed(tenant, sid, answer)
+
+    async def delete_session(self, tenant: str, sid: str) -> None:
+        """Delete a session with all that belongs to it, except its snapshots."""
+        keys = SessionKeys(tenant, sid)
+        answer = await self._redis.run_on_session("delete_session", keys)
+        await self._index(tenant).remove(entry(int(answer[1]), sid))
+        await self._redis.command("ZREM", READY, keys.member)
+
+    async def _find_session(self, tenant: str, sid: str) -> SessionRecord | None:
+        fields: dict[bytes, bytes] = await self._redis.command("HGETALL", SessionKeys(tenant, sid).session)
+        named = {name.decode(): value for name, value in fields.items()}
+        return load_session(tenant, sid, named) if named else None
+
+    def _changed(self, tenant: str, sid: str, answer: list[Any]) -> SessionRecord:
+        match answer:
+            case ["stale", etag]:
+                raise PreconditionFailedError(etag.decode())
+            case ["open", document]:
+                raise UploadOpenError(document.decode())
+            case ["unread", unread_bytes]:
+                raise StillReadingError(unread_bytes)
+        return load_session(tenant, sid, fields_of(answer[1]))
+
+    def _index(self, tenant: str) -> Index:
+        return Index(self._redis, tenant_sessions(tenant))

@@ -1,0 +1,130 @@
+"""Snapshots: reader states that are kept. Each is immutable and lives on its own."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+
+from rmt_server.errors import SessionNotFoundError, SnapshotNotFoundError
+from rmt_server.keys import SessionKeys, snapshot_key, tenant_snapshots
+from rmt_server.store.codec import dump_metadata, dump_state, load_snapshot, whole_ms
+from rmt_server.store.connection import Room
+from rmt_server.store.index import Index, entry
+from rmt_server.store.records import Page, SnapshotRecord, StoredState
+
+_FIELDS = (
+    "session_id",
+    "name",
+    "metadata",
+    "created_ms",
+    "expires_ms",
+    "model",
+    "focus",
+    "read_bytes",
+    "tokens",
+    "segments",
+    "state_bytes",
+    "digest",
+)
+
+
+class Snapshots(Room):
+    """The part of the store that knows snapshots."""
+
+    async def create_snapshot(
+        self,
+        tenant: str,
+        snapshot_id: str,
+        *,
+        session_id: str | None,
+        model: str,
+        state: StoredState,
+        ttl_s: float,
+        focus: tuple[str, ...] = (),
+        name: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> SnapshotRecord:
+        """Keep a state: a session's (see ``session_state``) or, without ``session_id``, an imported one.
+
+        Doing it again with the same id changes nothing and returns the snapshot as it stands.
+        """
+        fields: dict[str, str | int | bytes] = {
+            "session_id": session_id or "",
+            "name": name,
+            "metadata": dump_metadata(metadata or {}),
+            "model": model,
+            "focus": json.dumps(focus, ensure_ascii=False),
+            "state": state.blob,
+            **dump_state(state),
+        }
+        pairs = (part for pair in fields.items() for part in pair)
+        key = snapshot_key(tenant, snapshot_id)
+        _, created_ms = await self._redis.run("create_snapshot", (key,), whole_ms(ttl_s), *pairs)
+        await self._list(tenant, session_id, entry(int(created_ms), snapshot_id))
+        return await self.get_snapshot(tenant, snapshot_id)
+
+    async def get_snapshot(self, tenant: str, snapshot_id: str) -> SnapshotRecord:
+        """The snapshot's record, without its state.
+
+        Raises:
+            SnapshotNotFoundError: There is none.
+        """
+        snapshot = await self._find_snapshot(tenant, snapshot_id)
+        if snapshot is None:
+            raise SnapshotNotFoundError(snapshot_id)
+        return snapshot
+
+    async def snapshot_state(self, tenant: str, snapshot_id: str) -> StoredState:
+        """The state that a snapshot keeps.
+
+        Raises:
+            SnapshotNotFoundError: There is none.
+        """
+        names = ("state", "read_bytes", "tokens", "segments", "digest")
+        values = await self._redis.command("HMGET", snapshot_key(tenant, snapshot_id), *names)
+        if values[0] is None:
+            raise SnapshotNotFoundError(snapshot_id)
+        blob, read_bytes, tokens, segments, digest = values
+        return StoredState(blob, int(read_bytes), int(tokens), int(segments), digest.decode())
+
+    async def list_snapshots(
+        self, tenant: str, session_id: str | None = None, limit: int = 100, after: str | None = None
+    ) -> Page[SnapshotRecord]:
+        """A tenant's snapshots, or one session's as long as it lives, the newest first."""
+        key = tenant_snapshots(tenant) if session_id is None else SessionKeys(tenant, session_id).snapshots
+        return await Index(self._redis, key).page(partial(self._find_snapshot, tenant), limit, after)
+
+    async def delete_snapshot(self, tenant: str, snapshot_id: str) -> None:
+        """Delete a snapshot.
+
+        Raises:
+            SnapshotNotFoundError: There is none.
+        """
+        key = snapshot_key(tenant, snapshot_id)
+        created_ms, session_id = await self._redis.command("HMGET", key, "created_ms", "session_id")
+        if created_ms is None:
+            raise SnapshotNotFoundError(snapshot_id)
+        await self._redis.command("UNLINK", key)
+        old_entry = entry(int(created_ms), snapshot_id)
+        await Index(self._redis, tenant_snapshots(tenant)).remove(old_entry)
+        if session_id:
+            keys = SessionKeys(tenant, session_id.decode())
+            await Index(self._redis, keys.snapshots).remove(old_entry)
+
+    async def _list(self, tenant: str, session_id: str | None, new_entry: str) -> None:
+        """Put a snapshot into its tenant's index and, while the session lives, into the session's."""
+        find = partial(self._find_snapshot, tenant)
+        await Index(self._redis, tenant_snapshots(tenant)).add(new_entry, find)
+        if session_id is None:
+            return
+        keys = SessionKeys(tenant, session_id)
+        try:
+            await self._redis.run_on_session("index_snapshot", keys, new_entry)
+        except SessionNotFoundError:
+            return
+        await Index(self._redis, keys.snapshots).inspect(find)
+
+    async def _find_snapshot(self, tenant: str, snapshot_id: str) -> SnapshotRecord | None:
+        values = await self._redis.command("HMGET", snapshot_key(tenant, snapshot_id), *_FIELDS)
+        if values[0] is None:
+            return None
+        return load_snapshot(tenant, snapshot_id, dict(zip(_FIELDS, values, strict=True)))

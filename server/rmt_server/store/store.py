@@ -1,0 +1,44 @@
+"""The store: everything that survives a process."""
+
+from typing import Any
+
+from rmt_server.errors import StoreUnavailableError
+from rmt_server.store.documents import Documents
+from rmt_server.store.leases import Leases
+from rmt_server.store.records import StoreInfo
+from rmt_server.store.sessions import Sessions
+from rmt_server.store.snapshots import Snapshots
+from rmt_server.store.text import Text
+
+
+class Store(Sessions, Documents, Text, Leases, Snapshots):
+    """Sessions, their documents and text, leases and snapshots, in one Redis.
+
+    Every call may raise ``StoreUnavailableError``; then the change was made wholly or not at all, and the
+    caller cannot know which: creating again is harmless, an append tells by its offset, a commit by its
+    revision.
+    """
+
+    async def ping(self) -> bool:
+        """Whether Redis answers and has loaded its data."""
+        try:
+            await self._redis.command("PING")
+        except StoreUnavailableError:
+            return False
+        return True
+
+    async def info(self) -> StoreInfo:
+        """What is to be known about the Redis behind."""
+        info: dict[str, Any] = await self._redis.info()
+        return StoreInfo(
+            redis_version=str(info["redis_version"]),
+            used_memory_bytes=int(info["used_memory"]),
+            max_memory_bytes=int(info["maxmemory"]),
+            eviction_policy=str(info["maxmemory_policy"]),
+            append_only=bool(info["aof_enabled"]),
+            loading=bool(info["loading"]),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._redis.close()

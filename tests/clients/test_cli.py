@@ -1,0 +1,295 @@
+"""The command line: in this process where that is enough, as a process where pipes and signals matter."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rmt_client import Client, Progress
+from rmt_client.cli import main
+from rmt_client.cli.progress import ProgressView, Rate
+
+from .conftest import API_KEY
+from .faulty_proxy import FaultyProxy, LoseAnswer, Refuse
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], server_url: str) -> Run:
+    """Runs a command; returns its exit code, output and complaints."""
+    monkeypatch.setenv("RMT_URL", server_url)
+    monkeypatch.setenv("RMT_API_KEY", API_KEY or "")
+
+    def call(*args: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main([str(arg) for arg in args])
+        said = capfd.readouterr()
+        return int(left.value.code or 0), said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def client(server_url: str) -> Any:
+    with Client(server_url, API_KEY) as client:
+        yield client
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.txt"
+    path.write_text("Mary is in the garden. " * 1000)
+    return path
+
+
+def test_read_and_ask(run: Run, book: Path) -> None:
+    code, out, err = run("read", book, "--focus", "Where is Mary?", "--metadata", "title=Mary")
+    session = out.strip()
+    assert code == 0
+    assert re.fullmatch(rf"Read 23,000 bytes; session {session} has read [\d,]+ tokens\.\n", err)
+    code, out, _ = run("ask", "Where is Mary?", "-s", session)
+    assert code == 0
+    assert "\t" not in out
+    assert out.endswith("\n")
+    code, out, _ = run("ask", "Where is Mary?", "Who?", "-s", session)
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["Where is Mary?", "Who?"]
+    code, out, _ = run("ask", "Where is Mary?", "-s", session, "--json")
+    assert json.loads(out)["position"]["bytes"] == 23_000
+    code, out, _ = run("sessions", "show", session, "--json")
+    assert json.loads(out)["focus"] == ["Where is Mary?"]
+    assert json.loads(out)["metadata"] == {"title": "Mary"}
+
+
+def test_read_into_a_session_as_json(run: Run, book: Path) -> None:
+    code, out, _ = run("sessions", "create")
+    session = out.strip()
+    code, out, _ = run("read", book, "--session", session, "--json", "--no-wait")
+    told = json.loads(out)
+    assert code == 0
+    assert told["session"]["id"] == told["document"]["session_id"] == session
+    assert told["document"]["complete"]
+
+
+def test_sessions(run: Run) -> None:
+    _, out, _ = run("sessions", "create", "--focus", "a", "--focus", "b")
+    session = out.strip()
+    for command in (["sessions"], ["sessions", "list"]):
+        code, out, _ = run(*command, "-n", 1000)
+        rows = [line.split("\t") for line in out.splitlines()]
+        assert code == 0
+        assert next(row for row in rows if row[0] == session)[-1] == "a | b"
+    _, out, _ = run("sessions", "--json", "--limit", 1)
+    assert len(json.loads(out)) == 1
+    assert run("sessions", "delete", session)[0] == 0
+    code, _, err = run("sessions", "show", session)
+    assert code == 1
+    assert "`rmt sessions`" in err
+
+
+def test_snapshots(run: Run, book: Path, tmp_path: Path) -> None:
+    _, out, _ = run("read", book)
+    session, file = out.strip(), tmp_path / "memory.safetensors"
+    _, out, _ = run("snapshots", "create", "--session", session, "--name", "garden")
+    snapshot = out.strip()
+    _, out, _ = run("snapshots", "list", "--session", session)
+    assert out.split("\t")[:3] == [snapshot, "garden", session]
+    assert run("snapshots", "export", snapshot, "-o", file)[0] == 0
+    code, out, _ = run("snapshots", "import", file, "--name", "again", "--json")
+    assert code == 0
+    assert json.loads(out)["name"] == "again"
+    _, out, _ = run("snapshots", "--json")
+    assert {"garden", "again"} <= {kept["name"] for kept in json.loads(out)}
+    _, out, _ = run("sessions", "create", "--snapshot", snapshot)
+    assert run("sessions", "show", out.strip())[0] == 0
+    assert run("snapshots", "restore", snapshot, "--session", session)[0] == 0
+    assert run("snapshots", "delete", snapshot)[0] == 0
+    code, _, err = run("snapshots", "export", snapshot)
+    assert code == 1
+    assert snapshot in err
+
+
+def test_status(run: Run) -> None:
+    code, out, _ = run("status")
+    assert (code, out.split()[1:]) == (0, ["is", "ready"])
+    assert json.loads(run("status", "--json")[1])["ready"]
+
+
+@pytest.mark.parametrize("command", [["status"], ["read", __file__], ["ask", "-s", "x", "?"], ["sessions"]])
+def test_no_server(run: Run, command: list[str]) -> None:
+    code, out, err = run(*command, "--url", "http://127.0.0.1:9")
+    assert (code, out) == (1, "")
+    first, then = err.splitlines()
+    assert first == "rmt: No server answers at http://127.0.0.1:9."
+    assert "`make serve`" in then
+
+
+def test_keys(run: Run, locked_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _, err = run("sessions", "--url", locked_url)
+    assert code == 1
+    assert "RMT_API_KEY" in err
+    monkeypatch.setenv("RMT_API_KEY", "secret")
+    assert run("sessions", "--url", locked_url)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["read", "no such file"],
+        ["read", __file__, "--document", "d"],
+        ["read", __file__, "--session", "s", "--focus", "f"],
+        ["ask", "Where?"],
+        ["sessions", "create", "--metadata", "word"],
+        ["sessions", "--limit", "3", "list"],
+        ["nothing"],
+    ],
+)
+def test_wrong_usage(run: Run, command: list[str]) -> None:
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert "Error" in err
+
+
+def test_text_in_another_encoding(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes("Bärbel".encode("latin-1"))
+    code, _, err = run("read", path)
+    assert code == 1
+    assert f"Byte 1 of {path} is not UTF-8" in err
+    assert "iconv" in err
+
+
+def test_giving_up_says_how_to_go_on_and_that_works(run: Run, proxy: FaultyProxy, book: Path) -> None:
+    proxy.plan("PATCH", *[Refuse(503)] * 100)
+    code, _, err = run("read", book, "--url", proxy.url, "--give-up-after", "0.2")
+    assert code == 1
+    assert "Trying again" in err
+    way_on = err.strip().splitlines()[-1].removeprefix("Go on with: rmt ").split()
+    code, out, _ = run(*way_on)
+    assert (code, out.strip()) == (0, way_on[way_on.index("--session") + 1])
+
+
+def test_the_unexpected_is_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Client, "status", lambda self: 1 / 0)
+    code, _, err = run("status")
+    assert code == 1
+    assert err.startswith("rmt: ZeroDivisionError: division by zero.\nThis is unexpected")
+
+
+def start(server_url: str, *args: str, **options: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "RMT_URL": server_url, "RMT_API_KEY": API_KEY or "", "TERM": "xterm"}
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen([sys.executable, "-m", "rmt_client", *args], env=environment, **streams)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def accepted(client: Client, session: str) -> int:
+    return client.get_session(session).accepted_bytes
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_pipe_is_sent_as_it_comes_until_ctrl_c(
+    client: Client, proxy: FaultyProxy, number: signal.Signals
+) -> None:
+    session = client.create_session().id
+    proxy.plan("PATCH", LoseAnswer(), None, Refuse(503))
+    with start(proxy.url, "read", "-", "--session", session) as command:
+        assert command.stdin
+        command.stdin.write("Мэри\n".encode())
+        command.stdin.flush()
+        until(lambda: accepted(client, session) == 9)
+        assert command.poll() is None
+        command.stdin.write("и half a character: ".encode() + "и".encode()[:1])
+        command.stdin.flush()
+        until(lambda: accepted(client, session) == 30)
+        command.send_signal(number)
+        out, err = command.stdout.read(), command.stderr.read()  # type: ignore[union-attr]
+        assert command.wait(10) == 0, err
+    assert out.decode().strip() == session
+    assert b"Read 30 bytes" in err
+    assert client.wait_until_read(session).read_bytes == 30
+
+
+def test_a_pipe_ends_with_its_end(client: Client) -> None:
+    session = client.create_session().id
+    with start(client.url, "read", "-", "--session", session, "--json") as command:
+        out, err = command.communicate(b"Mary " * 100_000)
+    assert command.returncode == 0, err
+    assert json.loads(out)["document"]["offset"] == 500_000
+
+
+def test_a_redirected_file_is_read_as_one(client: Client, book: Path) -> None:
+    with book.open("rb") as file, start(client.url, "read", "-", "--json", stdin=file) as command:
+        out, _ = command.communicate()
+    assert json.loads(out)["document"]["length"] == 23_000
+
+
+def test_ctrl_c_in_a_file_says_how_to_go_on(client: Client, proxy: FaultyProxy, book: Path) -> None:
+    proxy.plan("PATCH", *[Refuse(503)] * 1000)
+    with start(proxy.url, "read", str(book)) as command:
+        until(lambda: proxy.seen.count("PATCH") > 2)
+        command.send_signal(signal.SIGINT)
+        _, err = command.communicate(timeout=10)
+    assert command.returncode == 130
+    assert b"Stopped. Go on with: rmt read" in err
+    assert b"Traceback" not in err
+
+
+def test_a_closed_output_is_no_traceback(client: Client) -> None:
+    with start(client.url, "sessions") as command:
+        assert command.stdout
+        command.stdout.close()
+        assert command.stderr
+        assert b"Traceback" not in command.stderr.read()
+
+
+def test_a_terminal_shows_a_bar(client: Client, book: Path) -> None:
+    ours, theirs = pty.openpty()
+    with start(client.url, "read", str(book), stderr=theirs) as command:
+        command.wait(20)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "tokens/s" in shown
+    assert "Ask it: rmt ask --session" in shown
+
+
+def test_the_bar_shows_all_that_was_promised() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=140)
+    with ProgressView(wait=True, console=console) as view:
+        view(Progress("d", 1_000_000, 2_000_000, 500_000, 125_000))
+        view(Progress("d", 1_000_000, 2_000_000, 500_000, 125_000, problem="The connection was cut."))
+    shown = screen.getvalue()
+    assert "1.0 MB of 2.0 MB sent" in shown
+    assert "125,000 tokens" in shown
+    assert "trying again: The connection was cut." in shown
+    assert view.last
+    assert view.last.read_bytes == 500_000
+
+
+def test_the_rate_is_of_the_last_moments() -> None:
+    rate = Rate()
+    assert rate.per_s(0, 0.0) == 0.0
+    assert rate.per_s(100, 1.0) == 100.0
+    for second in range(2, 30):
+        shown = rate.per_s(100, float(second))
+    assert shown == 0.0

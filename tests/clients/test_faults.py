@@ -1,0 +1,128 @@
+"""Both clients through a proxy that cuts, loses, repeats and refuses: the bytes are the same."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from rmt_client import Client, GaveUpError, Progress, Retry, ServerError, UnavailableError
+
+from .conftest import API_KEY
+from .faulty_proxy import Cut, Fault, FaultyProxy, LoseAnswer, Refuse, Twice
+
+BYTES = random.Random(7).randbytes(150_000).hex().encode()
+FAULTS: dict[str, list[Fault | None]] = {
+    "cut in the body": [Cut(1), None, Cut(20_000), Cut(0), Cut(32_768)],
+    "lost answer": [LoseAnswer(), None, LoseAnswer(), LoseAnswer()],
+    "sent twice": [Twice(), None, Twice()],
+    "busy": [Refuse(503), Refuse(429), None, Refuse(502, ""), Refuse(504)],
+    "everything": [Cut(100), LoseAnswer(), Refuse(503), Twice(), Cut(32_000), LoseAnswer(), Refuse(429)],
+}
+
+
+def pieces() -> Iterator[bytes]:
+    return (BYTES[at : at + 10_007] for at in range(0, len(BYTES), 10_007))
+
+
+def arrived(rmt: Client, session_id: str) -> tuple[int, str]:
+    session = rmt.wait_until_read(session_id)
+    return session.accepted_bytes, session.digest
+
+
+@pytest.fixture(scope="module")
+def whole(server_url: str) -> tuple[int, str]:
+    """What a session says that was sent everything without any fault."""
+    with Client(server_url, API_KEY) as rmt:
+        session = rmt.create_session()
+        rmt.read(session.id, BYTES)
+        return arrived(rmt, session.id)
+
+
+@pytest.mark.parametrize("source", ["bytes", "stream"])
+@pytest.mark.parametrize("faults", FAULTS)
+def test_faults_in_sending(
+    rmt: Client, shaky: Client, proxy: FaultyProxy, whole: tuple[int, str], faults: str, source: str
+) -> None:
+    session = rmt.create_session()
+    proxy.plan("PATCH", *FAULTS[faults])
+    document = shaky.read(session.id, BYTES if source == "bytes" else pieces())
+    assert proxy.exhausted
+    assert document.offset == len(BYTES)
+    assert arrived(rmt, session.id) == whole
+
+
+def test_the_last_answer_is_lost(rmt: Client, connect: Callable[..., Client], proxy: FaultyProxy) -> None:
+    for fault in (LoseAnswer(), Twice(), Cut(3)):
+        session = rmt.create_session()
+        proxy.plan("PATCH", fault)
+        assert connect(proxy.url).read(session.id, "short").offset == 5
+        assert rmt.wait_until_read(session.id).accepted_bytes == 5
+
+
+@pytest.mark.parametrize("fault", [LoseAnswer(), Twice(), Cut(0), Refuse(503)])
+def test_faults_in_opening_open_one_document(
+    rmt: Client, shaky: Client, proxy: FaultyProxy, fault: Fault
+) -> None:
+    session = rmt.create_session()
+    proxy.plan("POST", fault)
+    shaky.read(session.id, "short")
+    after = rmt.get_session(session.id)
+    assert (after.documents, after.accepted_bytes) == (1, 5)
+
+
+def test_faults_in_looking(shaky: Client, proxy: FaultyProxy) -> None:
+    session = shaky.create_session()
+    proxy.plan("PATCH", LoseAnswer())
+    proxy.plan("HEAD", LoseAnswer(), Cut(0), Refuse(503))
+    proxy.plan("GET", LoseAnswer(), Refuse(503), Cut(0))
+    assert shaky.read(session.id, BYTES).read
+    assert proxy.exhausted
+
+
+def test_the_server_is_away_for_a_while(
+    rmt: Client, shaky: Client, proxy: FaultyProxy, whole: tuple[int, str]
+) -> None:
+    session = rmt.create_session()
+    told: list[Progress] = []
+
+    def listen(progress: Progress) -> None:
+        told.append(progress)
+        if progress.sent_bytes and len(told) < 1000 and not any(p.problem for p in told):
+            proxy.down()
+            told.append(Progress("", 0, None, 0, 0, problem="down"))
+            threading.Timer(0.3, proxy.up).start()
+
+    document = shaky.read(session.id, BYTES, on_progress=listen)
+    assert document.read
+    assert any("No server answers" in p.problem for p in told)
+    assert arrived(rmt, session.id) == whole
+
+
+def test_giving_up_says_why(connect: Callable[..., Client], proxy: FaultyProxy) -> None:
+    rmt = connect(proxy.url, retry=Retry(give_up_s=0.3, first_pause_s=0.01, longest_pause_s=0.05))
+    session = rmt.create_session()
+    proxy.plan("PATCH", *[Refuse(503)] * 200)
+    began = time.monotonic()
+    with pytest.raises(GaveUpError, match=r"Gave up after 0\.3 seconds of trying again") as given_up:
+        rmt.read(session.id, "text")
+    assert isinstance(given_up.value.__cause__, UnavailableError)
+    assert time.monotonic() - began < 5
+
+
+def test_asking_again_after_a_cut(shaky: Client, proxy: FaultyProxy) -> None:
+    session = shaky.create_session()
+    proxy.plan("POST", LoseAnswer(), Refuse(503), Refuse(504, ""), Cut(0))
+    assert shaky.ask(session.id, "Where?").question == "Where?"
+    assert proxy.exhausted
+
+
+def test_a_refusal_from_on_the_way_is_an_error_all_the_same(shaky: Client, proxy: FaultyProxy) -> None:
+    proxy.plan("GET", Refuse(500, "X-Request-Id: r-7\r\n"))
+    with pytest.raises(ServerError) as refused:
+        shaky.get_session("s")
+    assert (refused.value.status, refused.value.request_id) == (500, "r-7")
+    proxy.plan("GET", Refuse(503))
+    assert not shaky.status().ready

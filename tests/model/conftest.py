@@ -1,0 +1,148 @@
+"""Tiny real models with random weights, a tiny trained tokenizer, and checkpoints made of them.
+
+``tiny_backbone(family)`` builds a model, ``backbone_dir(family)`` a Hugging Face directory of it, and
+``tiny_checkpoint(...)`` a whole checkpoint directory. ``smollm2_tokenizer`` is the real one.
+"""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rmt_model.adapter import with_adapter
+from rmt_model.backbone import load_backbone, load_tokenizer, quiet_transformers
+from rmt_model.checkpoint import save_checkpoint
+from rmt_model.config import RMTConfig
+from rmt_model.errors import CheckpointError
+from rmt_model.pull import pull
+from rmt_model.recurrent import RecurrentMemoryTransformer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+BackboneFactory = Callable[..., PreTrainedModel]
+DirectoryFactory = Callable[..., Path]
+
+END_OF_TEXT = "<|endoftext|>"
+FAMILIES = ("llama", "gpt2", "qwen2", "gpt_neox")
+LORA_TARGETS = {"llama": ["q_proj", "v_proj", "down_proj"], "gpt2": ["c_attn", "c_proj"]}
+TEXT = """Mary went to the bathroom. John moved to the hallway. Where is Mary? Mary is in the bathroom.
+Daniel travelled to the office; Sandra journeyed back to the garden, the kitchen and the bedroom.
+It was the best of times, it was the worst of times, it was the age of wisdom. Question: who? Answer: he.
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Tokenizer:
+    """A byte-level BPE tokenizer with 400 tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=[END_OF_TEXT], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([TEXT], trainer)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_tokenizer: Tokenizer) -> BackboneFactory:
+    """Builds a random model: ``tiny_backbone(family, layers=2, seed=0)``."""
+
+    def build(family: str = "llama", layers: int = 2, seed: int = 0) -> PreTrainedModel:
+        torch.manual_seed(seed)
+        # The wide start keeps random logits apart, so that greedy choices are no coin tosses.
+        common: dict[str, Any] = {
+            "vocab_size": tiny_tokenizer.get_vocab_size(),
+            "hidden_size": 32,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 4,
+            "initializer_range": 0.2,
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+            "pad_token_id": 0,
+        }
+        grouped = {"intermediate_size": 64, "num_key_value_heads": 2}
+        builders: dict[str, Callable[[], PreTrainedModel]] = {
+            "llama": lambda: LlamaForCausalLM(LlamaConfig(**common, **grouped, tie_word_embeddings=True)),
+            "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**common, n_positions=512)),
+            "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**common, **grouped)),
+            "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**common, intermediate_size=64)),
+        }
+        return builders[family]().eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def backbone_dir(
+    tiny_backbone: BackboneFactory, tiny_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> DirectoryFactory:
+    """Writes a Hugging Face directory: ``backbone_dir(family, layers=2, seed=0)``; the same one each time."""
+    made: dict[tuple[str, int, int], Path] = {}
+
+    def make(family: str = "llama", layers: int = 2, seed: int = 0) -> Path:
+        key = (family, layers, seed)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp(f"{family}-{layers}-{seed}")
+            with quiet_transformers():
+                tiny_backbone(*key).save_pretrained(made[key])
+            tiny_tokenizer.save(str(made[key] / "tokenizer.json"))
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    backbone_dir: DirectoryFactory, tmp_path_factory: pytest.TempPathFactory
+) -> DirectoryFactory:
+    """Writes a checkpoint of random weights on a tiny base, a new directory each time.
+
+    ``tiny_checkpoint(family="llama", base_layers=2, seed=1, **fields of RMTConfig)``; by default 4 memory vectors,
+    segments of 16 tokens and a gated update.
+    """
+
+    def make(family: str = "llama", base_layers: int = 2, seed: int = 1, **fields: Any) -> Path:
+        base = backbone_dir(family, base_layers)
+        options = {"base": str(base), "memory_tokens": 4, "segment_tokens": 16, "update": "gated", **fields}
+        config = RMTConfig(**options)
+        model = RecurrentMemoryTransformer(load_backbone(base, layers=config.layers), config)
+        torch.manual_seed(seed)
+        if config.weights == "adapter":
+            from peft import LoraConfig
+
+            model.backbone = with_adapter(
+                model.backbone, LoraConfig(r=2, lora_alpha=8, target_modules=LORA_TARGETS[family])
+            )
+        with torch.no_grad():
+            trained = [p for p in model.backbone.parameters() if p.requires_grad and p.dim() == 2]
+            for parameter in [*model.cell.parameters(), *trained[1:]]:
+                parameter += 0.1 * torch.randn_like(parameter)
+        return save_checkpoint(tmp_path_factory.mktemp(f"checkpoint-{family}"), model)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer() -> Tokenizer:
+    """The real tokenizer of the backbone that `make install` pulls."""
+    try:
+        return load_tokenizer(pull("smollm2-135m-instruct"))
+    except CheckpointError as error:
+        pytest.skip(f"the real backbone is not on this machine: {error}")
