@@ -17,9 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
 from rmt_model.tokenizer import StreamingTokenizer, TextTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 CHUNK_BYTES = (1, 7, 64, 1024, 65536)
 AT_ONCE, WITH_OFFSETS = "at once", "at once, with offsets"

@@ -21,6 +21,7 @@ def with_adapter(backbone: PreTrainedModel, config: LoraConfig) -> PeftModel:
     """Put a fresh adapter on a backbone, which is changed in place; an adapter's start changes no output."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT uses what transformers will drop
+        warnings.filterwarnings("ignore", "fan_in_fan_out")  # PEFT sees by itself what GPT-2 needs
         return get_peft_model(backbone, config)
 
 

@@ -2,17 +2,17 @@
 
     bytes --StreamingTokenizer--> characters --TextTokenizer--> blocks --> token ids
 
-A text that arrives in pieces is tokenised in blocks, and where a block ends depends on the text alone: as soon
-as more than `max_held_chars` characters are held, that many of them are cut at the last *boundary* among them,
-a place that no token spans. The ids are therefore the same however the bytes were cut and, where the boundary
-is proven (`TextTokenizer.exact`), the same as those of the whole text tokenised at once. A run of more than
+A text that arrives in pieces is tokenised in blocks, and where a block ends depends on the text alone: once
+more than `max_held_chars` characters are held, that many of them are cut at the last *boundary* among them,
+a place that no token spans. So the ids are the same however the bytes were cut and, where the boundary is
+proven (`TextTokenizer.exact`), the same as those of the whole text tokenised at once. A run of more than
 `max_held_chars` characters without a boundary is cut at that length: its ids still depend on the text alone.
 
-A boundary is told by two characters, the one before it and the one after it. That no token spans it, and that
-nothing behind it changes the tokens before it, follows from the parts of a tokenizer and not from trials: from
-a regular expression none of whose matches holds the two side by side, or from a vocabulary without such a
-token. Where tokens depend on whether the text begins there (SentencePiece puts "▁" before it), a block is read
-behind a short context, whose ids are dropped.
+A boundary is told by the character before it and the one after it. That no token spans it, and that nothing
+behind it changes the tokens before it, follows from the parts of a tokenizer and not from trials: from a
+regular expression none of whose matches holds the two side by side, or from a vocabulary without such a
+token. Where tokens depend on whether the text begins there (SentencePiece puts "▁" before it), a block is
+read behind a short context, whose ids are dropped.
 """
 
 import json
@@ -59,7 +59,7 @@ class TokenizerState:
 
     Attributes:
         held: Text that has no token ids yet.
-        after_boundary: Whether the held text follows a boundary, or begins a document or follows a forced cut.
+        after_boundary: Whether a boundary comes before it; else a document begins or a cut was forced.
         undecoded: Up to 3 bytes of an unfinished character behind the held text.
         bytes_fed: All bytes ever fed, of this document and of those before it.
     """
@@ -107,12 +107,13 @@ class TextTokenizer:
         """The token ids of blocks that follow one another."""
         texts = [self._context + text if after_boundary else text for text, after_boundary in blocks]
         ids: list[int] = []
-        for block, encoding in zip(blocks, self._backend.encode_batch_fast(texts, add_special_tokens=False)):
+        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        for block, encoding in zip(blocks, encodings, strict=True):
             ids += encoding.ids[self._context_tokens :] if block.after_boundary else encoding.ids
         return ids
 
     def split(self, held: Block) -> tuple[list[Block], Block]:
-        """Cuts held text into the blocks that are fixed whatever follows, and at most `max_held_chars` more."""
+        """Cuts held text into blocks that no further text changes, and at most `max_held_chars` more."""
         text, after_boundary = held
         blocks, start = [], 0
         while len(text) - start > self.max_held_chars:
@@ -133,16 +134,6 @@ class StreamingTokenizer:
         tokenizer: Shared by all streams of a model.
         state: Where another stream stopped; a fresh start unless given.
     """
-
-    __slots__ = (
-        "_after_boundary",
-        "_bytes_fed",
-        "_held",
-        "_held_chars",
-        "_max_held_chars",
-        "_tokenizer",
-        "_undecoded",
-    )
 
     def __init__(self, tokenizer: TextTokenizer, state: TokenizerState = TokenizerState()) -> None:
         self._tokenizer = tokenizer
@@ -171,6 +162,8 @@ class StreamingTokenizer:
             raise InvalidUtf8Error(offset, error.reason) from None
         self._undecoded = raw[decoded_bytes:]
         self._bytes_fed += len(data)
+        if not text:
+            return []
         self._held.append(text)
         self._held_chars += len(text)
         return self._release() if self._held_chars > self._max_held_chars else []
@@ -193,8 +186,9 @@ class StreamingTokenizer:
 
     def _release(self) -> list[int]:
         blocks, rest = self._tokenizer.split(self._held_block())
+        ids = self._tokenizer.encode(blocks)
         self._hold(rest)
-        return self._tokenizer.encode(blocks)
+        return ids
 
     def _hold(self, block: Block) -> None:
         self._held = [block.text]
@@ -288,9 +282,10 @@ def _rule_by_pre_tokenizer(
     match pre_tokenizers:
         case [{"type": "ByteLevel", "use_regex": True}, *_]:
             return _WORDS, set()
-        case [{"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}, *_]:
-            return _REGEX_RULES.get(regex), set()
-        case [{"type": "Split", "pattern": {"Regex": regex}, "behavior": "Removed", "invert": True}, *_]:
+        case [{"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}, *_] | [
+            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Removed", "invert": True},
+            *_,
+        ]:
             return _REGEX_RULES.get(regex), set()
         case [{"type": "BertPreTokenizer"}, *_]:
             return _WORDS, {"BertNormalizer"}
@@ -315,7 +310,7 @@ def _rule_by_merges(model: _Spec) -> _CutRule | None:
         return None  # an unknown character vanishes, and its neighbours meet
 
     def begins_tokens(char: str) -> bool:
-        crossing = re.compile(rf"[^{char}]{char}")
+        crossing = re.compile(rf"[^{char}]{char}|.<0x[0-9A-F]{{2}}>", re.DOTALL)
         return (has_bytes or char in vocab) and not any(map(crossing.search, vocab))
 
     if not begins_tokens("▁"):
@@ -324,7 +319,7 @@ def _rule_by_merges(model: _Spec) -> _CutRule | None:
 
 
 def _last_boundary(rule: _CutRule, added_tokens: list[_Spec]) -> re.Pattern[str]:
-    """Matches up to the last boundary that lies neither within an added token nor at the end of a readable one."""
+    """Finds the last boundary that is not within an added token, nor at the end of one that is read as such."""
     within, ends = set(), set()
     for token in added_tokens:
         content = token["content"]

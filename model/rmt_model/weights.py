@@ -44,7 +44,8 @@ def read_weights(path: Path, rename: Callable[[str], str | None] = str) -> dict[
                 )
         with safe_open(path, framework="pt") as tensors:
             names = {name: rename(name) for name in tensors.keys()}  # noqa: SIM118 - it is no mapping
-            return {new: tensors.get_tensor(old) for old, new in names.items() if new is not None}
+            # A copy: the tensor itself is a view of the file, and a crash if that is written to meanwhile.
+            return {new: tensors.get_tensor(old).clone() for old, new in names.items() if new is not None}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing") from error
     except SafetensorError as error:

@@ -93,7 +93,7 @@ def test_sessions(run: Run) -> None:
         assert next(row for row in rows if row[0] == session)[-1] == "a | b"
     _, out, _ = run("sessions", "--json", "--limit", 1)
     assert len(json.loads(out)) == 1
-    assert run("sessions", "delete", session)[0] == 0
+    assert json.loads(run("sessions", "delete", session, "--json")[1]) == {"id": session, "deleted": True}
     code, _, err = run("sessions", "show", session)
     assert code == 1
     assert "`rmt sessions`" in err
@@ -106,7 +106,8 @@ def test_snapshots(run: Run, book: Path, tmp_path: Path) -> None:
     snapshot = out.strip()
     _, out, _ = run("snapshots", "list", "--session", session)
     assert out.split("\t")[:3] == [snapshot, "garden", session]
-    assert run("snapshots", "export", snapshot, "-o", file)[0] == 0
+    _, out, _ = run("snapshots", "export", snapshot, "-o", file, "--json")
+    assert json.loads(out)["size_bytes"] == file.stat().st_size
     code, out, _ = run("snapshots", "import", file, "--name", "again", "--json")
     assert code == 0
     assert json.loads(out)["name"] == "again"
@@ -151,6 +152,7 @@ def test_keys(run: Run, locked_url: str, monkeypatch: pytest.MonkeyPatch) -> Non
         ["read", __file__, "--document", "d"],
         ["read", __file__, "--session", "s", "--focus", "f"],
         ["ask", "Where?"],
+        ["snapshots", "export", "n", "--json"],
         ["sessions", "create", "--metadata", "word"],
         ["sessions", "--limit", "3", "list"],
         ["nothing"],
@@ -270,6 +272,17 @@ def test_a_terminal_shows_a_bar(client: Client, book: Path) -> None:
     os.close(ours)
     assert "tokens/s" in shown
     assert "Ask it: rmt ask --session" in shown
+
+
+def test_a_terminal_shows_ids_whole(client: Client) -> None:
+    client.create_session(focus=["a long question " * 20])
+    session = client.list_sessions(limit=1).items[0].id
+    ours, theirs = pty.openpty()
+    with start(client.url, "sessions", "-n", "1", stdout=theirs) as command:
+        command.wait(20)
+    os.close(theirs)
+    assert session in os.read(ours, 1 << 20).decode()
+    os.close(ours)
 
 
 def test_the_bar_shows_all_that_was_promised() -> None:

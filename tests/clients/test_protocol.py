@@ -79,8 +79,8 @@ def test_upload_requests() -> None:
 
 def test_upload_answers() -> None:
     headers = {"upload-offset": "3", "upload-complete": "?1", "upload-limit": "max-size=9, max-append-size=4"}
-    assert resumable.point(Response(204, headers)) == resumable.Point(3, True, 9, 4)
-    assert resumable.point(Response(204, {"upload-offset": "0"})) == resumable.Point(0, False, None, None)
+    assert resumable.point(Response(204, headers)) == resumable.Point(3, True, 4)
+    assert resumable.point(Response(204, {"upload-offset": "0"})) == resumable.Point(0, False, None)
     with pytest.raises(ProtocolError, match="without its Upload-Offset"):
         resumable.point(Response(204))
 

@@ -114,8 +114,8 @@ def tiny_checkpoint(
 ) -> DirectoryFactory:
     """Writes a checkpoint of random weights on a tiny base, a new directory each time.
 
-    ``tiny_checkpoint(family="llama", base_layers=2, seed=1, **fields of RMTConfig)``; by default 4 memory vectors,
-    segments of 16 tokens and a gated update.
+    ``tiny_checkpoint(family="llama", base_layers=2, seed=1, **fields of RMTConfig)``; by default 4 memory
+    vectors, segments of 16 tokens and a gated update.
     """
 
     def make(family: str = "llama", base_layers: int = 2, seed: int = 1, **fields: Any) -> Path:

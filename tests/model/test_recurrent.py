@@ -14,7 +14,7 @@ M, S = 4, 16
 
 
 def official_memory(backbone: PreTrainedModel, memory: Tensor, segments: Sequence[Tensor]) -> Tensor:
-    """The official code's reading, written anew: the same vectors around a segment, the last M states out of it."""
+    """The official reading, written anew: the same vectors around a segment, the last M states out of it."""
     for segment in segments:
         vectors = backbone.get_input_embeddings()(segment)
         inputs = torch.cat([memory, vectors, memory], dim=1)
@@ -51,7 +51,9 @@ def test_memory_and_logits_equal_the_official_formula(model, segments) -> None:
 
     logits = model.project(model.hidden_after(ours, last[:, :9]))
     inputs = official_last_inputs(model.backbone, official, last[:, :9])
-    torch.testing.assert_close(logits, model.backbone(inputs_embeds=inputs).logits[:, M:], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        logits, model.backbone(inputs_embeds=inputs).logits[:, M:], rtol=1e-5, atol=1e-5
+    )
 
 
 @torch.no_grad()
@@ -75,7 +77,9 @@ def test_greedy_answers_equal_those_of_generate(model, segments) -> None:
 def test_memory_depends_on_every_segment_and_their_order(model, segments) -> None:
     memory = model.read_all(model.cell.fresh(2), segments[:3])
     assert not torch.allclose(memory, model.read_all(model.cell.fresh(2), segments[1:3]))
-    assert not torch.allclose(memory, model.read_all(model.cell.fresh(2), [segments[1], segments[0], segments[2]]))
+    assert not torch.allclose(
+        memory, model.read_all(model.cell.fresh(2), [segments[1], segments[0], segments[2]])
+    )
 
 
 @torch.no_grad()
@@ -87,7 +91,7 @@ def test_lanes_do_not_see_one_another(model, segments) -> None:
 
 @pytest.mark.parametrize("kept", [1, 2, 4])
 def test_truncation_stops_gradients_where_it_should(model, segments, kept: int) -> None:
-    """The memory before the last `kept` segments gets no gradient; the embeddings of earlier segments get none."""
+    """Neither the memory before the last `kept` segments nor the vectors of earlier ones get a gradient."""
     torch.manual_seed(0)
     start = torch.randn(2, M, model.hidden, requires_grad=True)
     vectors: list[Tensor] = []
@@ -142,7 +146,9 @@ class TestGatedUpdate:
         torch.testing.assert_close(gated.read(old, segments[0]), wanted)
 
     @pytest.mark.parametrize(("bias", "keeps"), [(40.0, True), (-40.0, False)])
-    def test_a_closed_gate_keeps_and_an_open_one_replaces(self, gated, segments, bias: float, keeps: bool) -> None:
+    def test_a_closed_gate_keeps_and_an_open_one_replaces(
+        self, gated, segments, bias: float, keeps: bool
+    ) -> None:
         gated.cell.update.bias.fill_(bias)
         old = torch.randn(2, M, gated.hidden)
         wanted = old if keeps else gated.write(old, segments[0])

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from rmt_model.tokenizer import Block, InvalidUtf8Error, StreamingTokenizer, TextTokenizer, TokenizerState
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, trainers
 from tokenizers import pre_tokenizers as pre
-
-from rmt_model.tokenizer import Block, InvalidUtf8Error, StreamingTokenizer, TextTokenizer, TokenizerState
 
 CONTROL = ["<|im_start|>", "<|endoftext|>"]
 CORPUS = [
@@ -42,15 +41,15 @@ def byte_level(*pre_tokenizers: Any, normalizer: Any = None) -> Tokenizer:
 
 def by_regex(regex: str, normalizer: Any = None) -> Tokenizer:
     split = pre.Split(Regex(regex), "isolated")
-    return byte_level(
-        split, pre.ByteLevel(add_prefix_space=False, use_regex=False), normalizer=normalizer
-    )
+    return byte_level(split, pre.ByteLevel(add_prefix_space=False, use_regex=False), normalizer=normalizer)
 
 
 def with_added_tokens() -> Tokenizer:
     """Words and runs of spaces that are tokens of their own, as in GPT-NeoX and Qwen 3."""
     tokenizer = by_regex(QWEN2)
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in ("  ", "<think>", "brown fox", "\n\n")])
+    tokenizer.add_tokens(
+        [AddedToken(text, normalized=False) for text in ("  ", "<think>", "brown fox", "\n\n")]
+    )
     tokenizer.add_tokens([AddedToken("tail", rstrip=True), AddedToken("head", lstrip=True)])
     return tokenizer
 
@@ -88,7 +87,9 @@ def unigram(pre_tokenizer: Any) -> Tokenizer:
 def word_piece() -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=["[UNK]", *CONTROL], show_progress=False)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=400, special_tokens=["[UNK]", *CONTROL], show_progress=False
+    )
     tokenizer.train_from_iterator(CORPUS * 3, trainer)
     return tokenizer
 
@@ -161,11 +162,89 @@ def tightest_reader(family: str, text: str) -> TextTokenizer:
 
 
 TROUBLE = (
-    [" ", "  ", "\t", "\n", "\r", "\r\n", "\n\n", " \n ", "\0", "\x1f", "\x85", "\xa0", "\u2028", "\u3000", "\ufeff"]
-    + ["a", "fox", "Hello", "İ", "ß", "1", "234", "½", "²", "'s", "'T", "'ll", "'", "!", ",", "...", "/", "_", "<b>"]
-    + ["e\u0301", "\u0301", "\u0338", "🇫🇷", "👩\u200d💻", "👍🏽", "\u200d", "\u200b", "\ufe0f", "𝒳", "\U0010ffff"]
-    + ["الكلب", "\u0600", "ﷺ", "\ufc5e", "הכלב", "कुत्ता", "ไทย", "公园", "。", "！", "、", "狐が", "ｶﾞ", "여우", "각"]
-    + ["▁", "▁▁", "Ġ", "Ċ", "##a", "<0x0A>", "<unk>", "[UNK]", *CONTROL, "<think>", "brown fox", "tail", "head"]
+    [
+        " ",
+        "  ",
+        "\t",
+        "\n",
+        "\r",
+        "\r\n",
+        "\n\n",
+        " \n ",
+        "\0",
+        "\x1f",
+        "\x85",
+        "\xa0",
+        "\u2028",
+        "\u3000",
+        "\ufeff",
+    ]
+    + [
+        "a",
+        "fox",
+        "Hello",
+        "İ",
+        "ß",
+        "1",
+        "234",
+        "½",
+        "²",
+        "'s",
+        "'T",
+        "'ll",
+        "'",
+        "!",
+        ",",
+        "...",
+        "/",
+        "_",
+        "<b>",
+    ]
+    + [
+        "e\u0301",
+        "\u0301",
+        "\u0338",
+        "🇫🇷",
+        "👩\u200d💻",
+        "👍🏽",
+        "\u200d",
+        "\u200b",
+        "\ufe0f",
+        "𝒳",
+        "\U0010ffff",
+    ]
+    + [
+        "الكلب",
+        "\u0600",
+        "ﷺ",
+        "\ufc5e",
+        "הכלב",
+        "कुत्ता",
+        "ไทย",
+        "公园",
+        "。",
+        "！",
+        "、",
+        "狐が",
+        "ｶﾞ",
+        "여우",
+        "각",
+    ]
+    + [
+        "▁",
+        "▁▁",
+        "Ġ",
+        "Ċ",
+        "##a",
+        "<0x0A>",
+        "<unk>",
+        "[UNK]",
+        *CONTROL,
+        "<think>",
+        "brown fox",
+        "tail",
+        "head",
+    ]
 )
 TEXTS = st.lists(st.sampled_from(TROUBLE) | st.text(max_size=3), max_size=40).map("".join)
 CUTS = st.lists(st.integers(0, 10_000), max_size=12)
@@ -231,7 +310,9 @@ def test_peek_tells_the_end_and_changes_nothing(text: str, cuts: list[int]) -> N
 @example(text="é", bad=b"\xe2\x82", after="", cuts=[])
 @example(text="é", bad=b"\xed\xa0\x80", after="x", cuts=[4])
 @example(text="", bad=b"\xf4\x90\x80\x80", after="", cuts=[1, 2, 3])
-def test_invalid_utf8_is_named_and_changes_nothing(text: str, bad: bytes, after: str, cuts: list[int]) -> None:
+def test_invalid_utf8_is_named_and_changes_nothing(
+    text: str, bad: bytes, after: str, cuts: list[int]
+) -> None:
     data = text.encode() + bad + after.encode()
     with pytest.raises(UnicodeDecodeError) as truth:
         assume(data.decode() is None)
@@ -251,7 +332,7 @@ def test_invalid_utf8_is_named_and_changes_nothing(text: str, bad: bytes, after:
 
 def test_goes_on_after_invalid_utf8() -> None:
     stream = StreamingTokenizer(reader("gpt2"))
-    stream.feed("caf".encode() + b"\xc3")
+    stream.feed(b"caf" + b"\xc3")
     with pytest.raises(InvalidUtf8Error, match="at byte 3"):
         stream.feed(b"(")
     stream.feed(b"\xa9")
@@ -271,7 +352,7 @@ def test_another_document_begins_afresh(family: str) -> None:
 def test_control_tokens_are_text() -> None:
     tokenizer = make("smollm2")
     control = {tokenizer.token_to_id(token) for token in CONTROL}
-    ids = read(reader("smollm2"), ["<|im_start|>user<|endoftext|>".encode()])
+    ids = read(reader("smollm2"), [b"<|im_start|>user<|endoftext|>"])
 
     assert control.isdisjoint(ids)
     assert tokenizer.decode(ids) == "".join(map(str, ["<|im_start|>user<|endoftext|>"]))
@@ -303,7 +384,9 @@ def test_refuses_to_hold_nothing(max_held_chars: int) -> None:
 
 
 @pytest.mark.parametrize("family", ["smollm2", "qwen2", "whole-text", "unigram", "wordpiece"])
-@pytest.mark.parametrize("unit", ["x", " ", "\n", "\r\n", "\0", "\u0301", "公园", "👩\u200d💻\u200d", "ا", "<|im_start|>"])
+@pytest.mark.parametrize(
+    "unit", ["x", " ", "\n", "\r\n", "\0", "\u0301", "公园", "👩\u200d💻\u200d", "ا", "<|im_start|>"]
+)
 def test_a_long_run_is_cut_at_the_limit(family: str, unit: str) -> None:
     tokenizer, data = reader(family, 256), (unit * 3000).encode()
     stream, ids = StreamingTokenizer(tokenizer), []
@@ -338,4 +421,6 @@ def test_smollm2_reads_alike_however_cut(smollm2_tokenizer: Tokenizer) -> None:
     assert tokenizer.exact
     for size in (1, 7, 64, 1024, 65536):
         data = text.encode()
-        assert read(tokenizer, [data[start : start + size] for start in range(0, len(data), size)]) == expected
+        assert (
+            read(tokenizer, [data[start : start + size] for start in range(0, len(data), size)]) == expected
+        )

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from rmt_server.errors import (
     BackPressureError,
@@ -71,6 +73,13 @@ async def test_a_wrong_offset(opened, offset) -> None:
     async with opened.refusal(OffsetMismatchError) as caught:
         await opened.append(b"x", offset)
     assert (caught.value.expected_bytes, caught.value.provided_bytes) == (4, offset)
+
+
+async def test_of_racing_pieces_one_wins(opened) -> None:
+    pieces = [bytes([number]) * 1000 for number in range(20)]
+    results = await asyncio.gather(*(opened.append(each, 0) for each in pieces), return_exceptions=True)
+    (winner,) = [number for number, each in enumerate(results) if not isinstance(each, OffsetMismatchError)]
+    assert await opened.store.read_text("t", "s", 0, 99_999) == pieces[winner]
 
 
 async def test_a_complete_document_takes_nothing(opened) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from rmt_server.errors import FencedError
-from rmt_server.store import Store
+from rmt_server.store import Store, StoredState
 from rmt_server.store.connection import Connection
 
 
@@ -124,7 +124,7 @@ async def test_renewing_keeps_others_out(unread) -> None:
 
 async def test_a_commit_moves_everything_together(unread) -> None:
     lease = await unread.lease()
-    state = lease.state.__class__(b"\xff" * 1000, 10, tokens=7, segments=3, digest="beef")
+    state = StoredState(b"\xff" * 1000, 10, tokens=7, segments=3, digest="beef")
     done = await unread.store.commit(lease, state, ("d",))
     assert (done.state, done.fence, done.session.revision) == (state, lease.fence, 1)
     assert (done.session, done.state) == await unread.store.session_state("t", "s")

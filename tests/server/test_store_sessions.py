@@ -84,6 +84,11 @@ async def test_listing_goes_page_by_page(bench) -> None:
     assert (await bench.store.list_sessions("t", limit=3, after="rubbish")).next_cursor is not None
 
 
+async def test_a_page_has_room_for_something(bench) -> None:
+    with pytest.raises(ValueError, match="page of 0"):
+        await bench.store.list_sessions("t", limit=0)
+
+
 async def test_listing_drops_what_is_gone(bench) -> None:
     for name in ("s0", "s1", "s2", "s3"):
         await bench.session(name)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rmt_server.errors import DamagedStoreError, FencedError, TextNotKeptError
-from rmt_server.store import BLOCK_BYTES, READ_BYTES
+from rmt_server.store import BLOCK_BYTES, READ_BYTES, StoredState
 
 SIZES = st.one_of(
     st.integers(0, 300),
@@ -28,8 +28,6 @@ async def fill(bench, data: bytes, did: str = "d") -> None:
 @ON_A_REAL_REDIS
 @given(origin=st.integers(0, 1 << 40), sizes=st.lists(SIZES, max_size=6), data=st.data())
 async def test_any_pieces_are_the_whole(bench, origin, sizes, data) -> None:
-    from rmt_server.store import StoredState
-
     bench.bare.flushall()
     await bench.session(state=StoredState(b"", origin, 0, 0, ""))
     await bench.store.create_document("t", "s", "d")
@@ -108,7 +106,7 @@ async def test_compacting_needs_the_lease(bench) -> None:
 
 async def test_compacting_never_overwrites_what_came_meanwhile(bench, monkeypatch) -> None:
     async def restore_first(pack):
-        await bench.store.restore("t", "s", lease.state.__class__(b"", 0, 0, 0, ""))
+        await bench.store.restore("t", "s", StoredState(b"", 0, 0, 0, ""))
         await bench.document(other, "e")
         await bench.lease("b")
         return pack()

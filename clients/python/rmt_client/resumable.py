@@ -15,11 +15,10 @@ from rmt_client.wire import Request, Response
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where an upload is, as the server sees it; limits are None where it did not name them."""
+    """Where an upload is, as the server sees it; `max_append_bytes` is None where it named no limit."""
 
     offset: int
     complete: bool
-    max_bytes: int | None
     max_append_bytes: int | None
 
 
@@ -56,10 +55,10 @@ def point(response: Response) -> Point:
     if not offset.isdecimal():
         raise ProtocolError(f"The server answered {response.status} to an upload without its Upload-Offset.")
     complete = response.headers.get("upload-complete", "?0") == "?1"
-    return Point(int(offset), complete, limit(response, "max-size"), limit(response, "max-append-size"))
+    return Point(int(offset), complete, max_append_bytes(response))
 
 
-def limit(response: Response, name: str) -> int | None:
-    """Reads one number of the Upload-Limit header."""
-    found = re.search(rf"(?:^|[,\s]){name}=(\d+)", response.headers.get("upload-limit", ""))
+def max_append_bytes(response: Response) -> int | None:
+    """Reads from the Upload-Limit header how much one request may carry."""
+    found = re.search(r"\bmax-append-size=(\d+)", response.headers.get("upload-limit", ""))
     return int(found[1]) if found else None

@@ -107,7 +107,7 @@ class Upload:
 
     def _settle(self, response: Response, size: int) -> Flow[None]:
         """Draws the consequence of an answer to bytes that were sent."""
-        self._heed(resumable.limit(response, "max-append-size"))
+        self._heed(resumable.max_append_bytes(response))
         if response.status in {200, 201, 204}:
             self._move(resumable.point(response))
         elif response.status in BUSY:
@@ -152,6 +152,8 @@ class Upload:
             self.patience.moved()
         self.offset = self.watch.sent_bytes = here.offset
         self.complete = here.complete
+        if here.complete:
+            self.watch.total_bytes = here.offset
         self.watch.tell()
 
     def _heed(self, max_append_bytes: int | None) -> None:

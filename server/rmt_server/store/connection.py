@@ -88,7 +88,9 @@ class Connection:
         if answer[0] == "session":
             raise SessionNotFoundError(keys.sid)
         if answer[0] == "fenced":
-            raise FencedError(f"The lease of session {keys.sid} is lost: to a reader, a restore or a restart of Redis.")
+            raise FencedError(
+                f"The lease of session {keys.sid} is lost: to a reader, a restore or a restart of Redis."
+            )
         return answer
 
     async def command(self, *arguments: Argument) -> Any:

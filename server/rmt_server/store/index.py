@@ -51,6 +51,8 @@ class Index:
 
     async def page(self, load: Load[Item], limit: int, after: str | None) -> Page[Item]:
         """Up to ``limit`` items, the newest first, after the one where the last page ended."""
+        if limit < 1:
+            raise ValueError(f"a page of {limit} items")
         items: list[Item] = []
         cursor = after
         while True:

@@ -3,11 +3,11 @@
 ``ready`` holds a hint for every session that may have something to read, with the moment from which to try
 it: a leased one comes up again when its lease is over, should the reader have died. Whether a session has
 something to read is only ever decided on the session itself. So that no wake-up is lost, a hint is removed
-BEFORE the session is asked, and put back if it has more: an append in between is either
-seen by that question or adds its hint after the removal.
+BEFORE the session is asked, and put back if it has more: an append in between is either seen by that question
+or adds its hint after the removal.
 
-A lease also ends with the life of Redis that gave it: what was written in the last moments of that life, and has
-been read since, may be lost, and come again from its sender with other bytes.
+A lease also ends with the life of Redis that gave it: what was written in the last moments of that life, and
+was read since, may be lost, and come again from its sender with other bytes.
 """
 
 import asyncio

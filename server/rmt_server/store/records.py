@@ -128,7 +128,7 @@ class SnapshotRecord:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """A part of a listing, the newest first; ``next_cursor`` is None on the last one."""
+    """A part of a listing, the newest first; without ``next_cursor`` it is the last."""
 
     items: tuple[Item, ...]
     next_cursor: str | None

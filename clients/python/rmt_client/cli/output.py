@@ -39,7 +39,9 @@ def put_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         for text in texts:
             typer.echo("\t".join(text))
         return
-    table = Table(*head, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in head:
+        table.add_column(name, overflow="fold", no_wrap=name == "id")
     for text in texts:
         table.add_row(*text)
     Console().print(table)
@@ -48,6 +50,12 @@ def put_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 def put_record(record: Mapping[str, object]) -> None:
     """Prints one thing, a line for each of its properties."""
     put_table(["property", "value"], [[name, value] for name, value in record.items()])
+
+
+def put_deleted(name: str, as_json: bool) -> None:
+    """Confirms a deletion, where somebody wants to hear of it."""
+    if as_json:
+        put_json({"id": name, "deleted": True})
 
 
 def utf8_hint(error: InvalidError, name: str) -> str:

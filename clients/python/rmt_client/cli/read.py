@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -103,7 +104,9 @@ def _way_on(view: ProgressView, session: Session, file: Path) -> str:
         return f"Session {session.id} has the first {last.sent_bytes:,} bytes and goes on reading them."
     if last.sent_bytes == last.total_bytes:
         return f"Everything is sent; session {session.id} goes on reading."
-    return f"Go on with: rmt read {file} --session {session.id} --document {last.document_id}"
+    return (
+        f"Go on with: rmt read {shlex.quote(str(file))} --session {session.id} --document {last.document_id}"
+    )
 
 
 def _report(session: Session, document: Document, as_json: bool) -> None:

@@ -22,7 +22,7 @@ from rmt_client.cli.options import (
     list_by_default,
     pairs,
 )
-from rmt_client.cli.output import put_json, put_record, put_table
+from rmt_client.cli.output import put_deleted, put_json, put_record, put_table
 from rmt_client.models import Session
 
 sessions = typer.Typer(help="List, create, show and delete sessions.")
@@ -93,10 +93,11 @@ def show(session: Id, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: A
 
 
 @sessions.command()
-def delete(session: Id, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
+def delete(session: Id, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False) -> None:
     """Delete a session and all that it knows."""
     with connect(url, api_key) as rmt:
         rmt.delete_session(session)
+    put_deleted(session, as_json)
 
 
 def _show(session: Session, as_json: bool) -> None:

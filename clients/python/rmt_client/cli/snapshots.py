@@ -22,7 +22,7 @@ from rmt_client.cli.options import (
     list_by_default,
     pairs,
 )
-from rmt_client.cli.output import note, put_json, put_table
+from rmt_client.cli.output import note, put_deleted, put_json, put_table
 from rmt_client.errors import SourceError
 from rmt_client.models import Snapshot
 
@@ -88,8 +88,11 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE|-")] = Path("-"),
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
+    as_json: AsJson = False,
 ) -> None:
     """Download a snapshot as a safetensors file."""
+    if str(output) == "-" and as_json:
+        raise typer.BadParameter("--json needs --output: both cannot go to standard output.")
     if str(output) == "-" and sys.stdout.isatty():
         raise typer.BadParameter("A snapshot is no text: name a file with --output, or use a pipe.")
     with connect(url, api_key) as rmt:
@@ -101,7 +104,10 @@ def export(
         output.write_bytes(content)
     except OSError as error:
         raise SourceError(f"{output} cannot be written: {error.strerror}.") from error
-    note(f"{len(content):,} bytes in {output}.")
+    if as_json:
+        put_json({"id": snapshot, "file": str(output), "size_bytes": len(content)})
+    else:
+        note(f"{len(content):,} bytes in {output}.")
 
 
 @snapshots.command("import")
@@ -139,10 +145,11 @@ def restore(
 
 
 @snapshots.command()
-def delete(snapshot: Id, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
+def delete(snapshot: Id, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False) -> None:
     """Delete a snapshot."""
     with connect(url, api_key) as rmt:
         rmt.delete_snapshot(snapshot)
+    put_deleted(snapshot, as_json)
 
 
 def _put(snapshot: Snapshot, as_json: bool) -> None:
