@@ -4,21 +4,23 @@
 
 Without a tokenizer one with SmolLM2's pipeline is trained on a part of the text; without a text, Python's own
 library is read. Every round times all ways one after the other; the table shows medians over the rounds.
+On a busy machine the CPU time (of all threads) tells more than the time on the wall.
 """
 
 import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from rmt_model.tokenizer import StreamingTokenizer, TextTokenizer
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 CHUNK_BYTES = (1, 7, 64, 1024, 65536)
 AT_ONCE, WITH_OFFSETS = "at once", "at once, with offsets"
@@ -64,19 +66,19 @@ def ways(tokenizer: Tokenizer, text: str) -> dict[str, Callable[[], list[int]]]:
     return at_once | {f"{size} B chunks": in_chunks(size) for size in CHUNK_BYTES}
 
 
-def measure(timed: dict[str, Callable[[], list[int]]], rounds: int) -> dict[str, float]:
-    """Median seconds of every way; the first, untimed round warms caches and compares the ids."""
+def measure(timed: dict[str, Callable[[], list[int]]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Median wall and CPU seconds of every way; an untimed round first warms caches and compares the ids."""
     expected = timed[AT_ONCE]()
     for name, way in timed.items():
         if way() != expected:
             raise SystemExit(f"{name}: other ids than at once")
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in timed}
     for _ in range(rounds):
         for name, way in timed.items():
-            begin = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             way()
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return {name: (median(wall), median(cpu)) for name in timed for wall, cpu in [zip(*times[name], strict=True)]}
 
 
 def commit() -> str:
@@ -85,9 +87,7 @@ def commit() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json")
     parser.add_argument("--text", type=Path, help="a text in UTF-8")
     parser.add_argument("--megabytes", type=float, default=10.0)
@@ -96,26 +96,17 @@ def main() -> None:
     options = parser.parse_args()
 
     size_bytes = int(options.megabytes * 1e6)
-    text = (
-        options.text.read_bytes()[:size_bytes].decode(errors="ignore")
-        if options.text
-        else library_text(size_bytes)
-    )
+    text = options.text.read_bytes()[:size_bytes].decode(errors="ignore") if options.text else library_text(size_bytes)
     tokenizer = Tokenizer.from_file(str(options.tokenizer)) if options.tokenizer else train(text[:2_000_000])
     seconds = measure(ways(tokenizer, text), options.rounds)
-
     results = [
-        {
-            "way": name,
-            "seconds": median,
-            "ratio": median / seconds[AT_ONCE],
-            "megabytes_per_s": len(text.encode()) / median / 1e6,
-        }
-        for name, median in seconds.items()
+        {"way": name, "wall_s": wall, "cpu_s": cpu, "wall_ratio": wall / base_wall, "cpu_ratio": cpu / base_cpu}
+        for base_wall, base_cpu in [seconds[AT_ONCE]]
+        for name, (wall, cpu) in seconds.items()
     ]
-    print(f"{'way':24}{'seconds':>9}{'MB/s':>8}{'ratio':>8}")
+    print(f"{'way':22}{'wall s':>8}{'ratio':>7}{'CPU s':>8}{'ratio':>7}")
     for row in results:
-        print(f"{row['way']:24}{row['seconds']:9.2f}{row['megabytes_per_s']:8.1f}{row['ratio']:8.2f}")
+        print("{way:22}{wall_s:8.2f}{wall_ratio:7.2f}{cpu_s:8.2f}{cpu_ratio:7.2f}".format_map(row))
     if options.out:
         machine = {"platform": platform.platform(), "cpu": platform.machine(), "cores": os.cpu_count()}
         machine["python"] = platform.python_version()
@@ -125,9 +116,7 @@ def main() -> None:
             "machine": machine,
             "text_bytes": len(text.encode()),
         }
-        options.out.write_text(
-            json.dumps(report | {"rounds": options.rounds, "results": results}, indent=2) + "\n"
-        )
+        options.out.write_text(json.dumps(report | {"rounds": options.rounds, "results": results}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

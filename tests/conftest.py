@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import redis
+
 from rmt_server.embedded_redis import EmbeddedRedis, redis_server_candidates, redis_server_version
 from rmt_server.keys import READY, SessionKeys
 from rmt_server.store import DocumentRecord, Lease, SessionRecord, Store, StoredState
@@ -26,6 +27,7 @@ def found_redis_servers() -> dict[str, Path | None]:
     return found or {"none": None}
 
 
+pytest_plugins = ["tests.tiny_models"]
 REDIS_SERVERS = found_redis_servers()
 
 

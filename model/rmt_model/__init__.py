@@ -1,0 +1,1 @@
+"""Recurrent Memory Transformer: reads documents of any length into a constant-size memory, and answers from it."""

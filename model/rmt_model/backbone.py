@@ -95,14 +95,10 @@ def find_backbone(name_or_dir: str | Path, cache_dir: Path | None = None) -> Pat
     if (directory / "config.json").is_file():
         return directory
     if known:
-        raise CheckpointError(
-            f"backbone {name_or_dir} is not in {directory.parent}; run: rmt-model pull {name_or_dir}"
-        )
+        raise CheckpointError(f"backbone {name_or_dir} is not in {directory.parent}; run: rmt-model pull {name_or_dir}")
     if directory.is_dir():
         raise CheckpointError(f"{directory} is no Hugging Face model directory: it lacks config.json")
-    raise CheckpointError(
-        f"unknown backbone {name_or_dir}: neither a directory nor one of {listed(BACKBONES)}"
-    )
+    raise CheckpointError(f"unknown backbone {name_or_dir}: neither a directory nor one of {listed(BACKBONES)}")
 
 
 def backbone_digest(name_or_dir: str | Path) -> str:
@@ -225,10 +221,7 @@ def _weight_files(directory: Path) -> list[Path]:
             return [directory / file]
         index = directory / f"{file}.index.json"
         if index.is_file():
-            return [
-                directory / shard
-                for shard in sorted(set(json.loads(index.read_text())["weight_map"].values()))
-            ]
+            return [directory / shard for shard in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
     raise CheckpointError(f"{directory} lacks model.safetensors: it holds no weights")
 
 
@@ -238,13 +231,9 @@ def _require_plain_causal(model: PreTrainedModel, directory: Path) -> None:
     vectors = model.get_input_embeddings().weight[:4].unsqueeze(0)
     body = getattr(model, model.base_model_prefix, None)
     if model.config.is_encoder_decoder or body is None or body is model:
-        raise CheckpointError(
-            f"the model in {directory} is not a causal language model with a body and a head"
-        )
+        raise CheckpointError(f"the model in {directory} is not a causal language model with a body and a head")
     wanted = model.eval()(inputs_embeds=vectors, use_cache=False).logits[:, :2]
-    found = model.get_output_embeddings()(
-        body(inputs_embeds=vectors[:, :2], use_cache=False).last_hidden_state
-    )
+    found = model.get_output_embeddings()(body(inputs_embeds=vectors[:, :2], use_cache=False).last_hidden_state)
     if _distance(found, wanted) > (1e-3 if model.dtype == torch.float32 else 5e-2):
         raise CheckpointError(
             f"the model in {directory} cannot carry memory: its tokens see later ones, or its logits are not "

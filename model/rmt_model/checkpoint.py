@@ -73,9 +73,7 @@ def find_checkpoint(name_or_dir: str | Path) -> Path:
         names = sorted(path.parent.name for path in _BUNDLED.glob(f"*/{_CONFIG}"))
         raise CheckpointError(f"no checkpoint {name_or_dir}: neither a directory nor one of {names}")
     if list(Path(name_or_dir).glob("pytorch_model*.bin")):
-        raise CheckpointError(
-            f"{name_or_dir} lacks {_CONFIG}; weights of the official code: rmt-model import-official"
-        )
+        raise CheckpointError(f"{name_or_dir} lacks {_CONFIG}; weights of the official code: rmt-model import-official")
     raise CheckpointError(f"{name_or_dir} is no checkpoint directory: it lacks {_CONFIG}")
 
 
@@ -118,15 +116,11 @@ def load_checkpoint(
         model=model.eval().to(_device(device)),
         tokenizer=tokenizer,
         eos_token_id=_eos_token_id(model.backbone.config.eos_token_id),
-        fingerprint=config.fingerprint(
-            *(sha256_of(directory / file) for file in _WEIGHTS[config.weights]), digest
-        ),
+        fingerprint=config.fingerprint(*(sha256_of(directory / file) for file in _WEIGHTS[config.weights]), digest),
     )
 
 
-def save_checkpoint(
-    directory: Path, model: RecurrentMemoryTransformer, *, dtype: torch.dtype = torch.float32
-) -> Path:
+def save_checkpoint(directory: Path, model: RecurrentMemoryTransformer, *, dtype: torch.dtype = torch.float32) -> Path:
     """Write a model as a checkpoint directory, in place of the checkpoint that is there, if any.
 
     `rmt.json` goes first and comes last, so that a directory that has it is whole.
@@ -147,9 +141,7 @@ def save_checkpoint(
     config = replace(model.config, base_sha256=_checked_digest(model.config, base))
     changed = _changed_weights(model, base) if config.weights == "full" else {}
     if (directory / "config.json").exists():
-        raise CheckpointError(
-            f"{directory} holds a Hugging Face model; write the checkpoint to a place of its own"
-        )
+        raise CheckpointError(f"{directory} holds a Hugging Face model; write the checkpoint to a place of its own")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for file in (_CONFIG, _MEMORY, _MODEL, *ADAPTER_FILES):
@@ -192,20 +184,19 @@ def _changed_weights(model: RecurrentMemoryTransformer, base: str | Path) -> dic
     weights = own_weights(model.backbone)
     originals = own_weights(load_backbone(base, layers=model.config.layers))
     if weights.keys() != originals.keys():
-        raise CheckpointError(
-            f"the model has other weights than its base: {listed(weights.keys() ^ originals.keys())}"
-        )
+        raise CheckpointError(f"the model has other weights than its base: {listed(weights.keys() ^ originals.keys())}")
     return {name: w for name, w in weights.items() if not torch.equal(w.cpu(), originals[name].to(w.dtype))}
 
 
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
+def _device(name: str | torch.device) -> torch.device:
+    if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(
-            f"device {device} is not usable: there is no CUDA on this machine; use cpu or auto"
-        )
-    return torch.device(device)
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise CheckpointError(f"device {name} cannot be used on this machine; try cpu or auto") from error
+    return device
 
 
 def _eos_token_id(configured: int | list[int] | None) -> int | None:

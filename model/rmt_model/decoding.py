@@ -56,14 +56,10 @@ def decode_greedy(
         mask = torch.cat((mask, mask.new_ones(len(rows), 1)), dim=1)
 
 
-def _left_padded(
-    model: RecurrentMemoryTransformer, memory: Tensor, prompts: Sequence[Prompt]
-) -> tuple[Tensor, Tensor]:
+def _left_padded(model: RecurrentMemoryTransformer, memory: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
     """Input vectors [prompts, L, d] with what is too short padded on the left, and their mask [prompts, L]."""
     ids = [torch.tensor(prompt.token_ids, device=memory.device) for prompt in prompts]
-    vectors = [
-        model.cell.precede(lane[None], model.embed(row[None]))[0] for lane, row in zip(memory, ids, strict=True)
-    ]
+    vectors = [model.cell.precede(lane[None], model.embed(row[None]))[0] for lane, row in zip(memory, ids, strict=True)]
     present = [torch.ones(len(row), dtype=torch.long, device=memory.device) for row in vectors]
     inputs = pad_sequence(vectors, batch_first=True, padding_side="left")
     return inputs, pad_sequence(present, batch_first=True, padding_side="left")

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from rmt_model.checkpoint import Checkpoint
 from rmt_model.decoding import decode_greedy
-from rmt_model.errors import StateError
+from rmt_model.errors import QuestionError, StateError
 from rmt_model.prompt import PromptBuilder
 from rmt_model.reader import MAX_HELD_CHARS
 from rmt_model.state import ReaderState
@@ -46,6 +45,7 @@ class Engine:
         self.text_tokenizer = TextTokenizer(checkpoint.tokenizer, max_held_chars=MAX_HELD_CHARS)
         self.max_batch_lanes = max_batch_lanes
         config, device = checkpoint.config, self.model.device
+        self._positions: int | None = getattr(self.model.backbone.config, "max_position_embeddings", None)
         self._memory = torch.zeros(slots, config.memory_tokens, self.model.hidden, device=device)
         self._free = list(range(slots))[::-1]
 
@@ -59,10 +59,9 @@ class Engine:
         """The state of a session that has read nothing: one lane for each focus, one lane without any.
 
         Raises:
-            QuestionError: A focus is empty or longer than a segment.
+            QuestionError: A focus is empty, longer than a segment, or too long for the model beside one.
         """
-        for question in focus:
-            self.prompts.focus(question)
+        self._require_focus(focus)
         memory = self.model.cell.fresh(max(1, len(focus))).cpu().numpy().copy()
         return ReaderState(self.checkpoint.fingerprint, tuple(focus), memory)
 
@@ -70,10 +69,31 @@ class Engine:
         """Raise StateError unless a state that came from outside fits this engine's model."""
         wanted = (self.checkpoint.config.memory_tokens, self.model.hidden)
         if state.memory.shape[1:] != wanted:
-            raise StateError(f"the state's memory is {list(state.memory.shape)}; the model's is [lanes, {wanted[0]}, {wanted[1]}]")
+            raise StateError(
+                f"the state's memory is {list(state.memory.shape)}; the model's is [lanes, {wanted[0]}, {wanted[1]}]"
+            )
         vocabulary = self.model.backbone.get_input_embeddings().num_embeddings
         if any(token_id >= vocabulary for token_id in state.pending):
             raise StateError(f"the state holds token ids beyond the vocabulary of {vocabulary}")
+        if len(state.tokenizer.held) > MAX_HELD_CHARS:
+            raise StateError(f"the state holds back more than {MAX_HELD_CHARS} characters")
+        try:
+            self._require_focus(state.focus)
+        except QuestionError as error:
+            raise StateError(f"the state has a focus that nothing can read for: {error}") from error
+
+    def _require_focus(self, focus: Sequence[str]) -> None:
+        config = self.checkpoint.config
+        for question in focus:
+            self._require_positions(
+                2 * config.memory_tokens + len(self.prompts.focus(question)) + config.segment_tokens,
+                "the focus with a segment",
+            )
+
+    def _require_positions(self, wanted: int, what: str) -> None:
+        """The model knows so many positions: beyond them a backbone with learned ones cannot compute at all."""
+        if self._positions is not None and wanted > self._positions:
+            raise QuestionError(f"{what} takes {wanted} positions; the model has {self._positions}: shorten it")
 
     @torch.inference_mode()
     def open(self, memory: NDArray[np.float32] | int) -> tuple[int, ...]:
@@ -98,6 +118,7 @@ class Engine:
 
     def close(self, slots: Sequence[int]) -> None:
         """Give slots back; their memory is gone."""
+        assert not set(slots) & set(self._free), "a slot that is free would be handed out twice"  # noqa: S101
         self._free.extend(slots)
 
     @torch.inference_mode()
@@ -118,7 +139,14 @@ class Engine:
 
     @torch.inference_mode()
     def answer(self, prompts: Sequence[Prompt]) -> list[Generation]:
-        """Answer each prompt by greedy decoding, `max_batch_lanes` at a time; no lane's memory changes."""
+        """Answer each prompt by greedy decoding, `max_batch_lanes` at a time; no lane's memory changes.
+
+        Raises:
+            QuestionError: The model has too few positions for a prompt and its answer.
+        """
+        for prompt in prompts:
+            taken = self.checkpoint.config.memory_tokens + len(prompt.token_ids) + prompt.max_tokens
+            self._require_positions(taken, "the question with its answer")
         return [answer for group in self._batches(prompts) for answer in self._answer(group)]
 
     def _answer(self, prompts: Sequence[Prompt]) -> list[Generation]:
@@ -135,4 +163,3 @@ class Engine:
     def _batches(self, rows: Sequence[T]) -> Iterator[Sequence[T]]:
         for start in range(0, len(rows), self.max_batch_lanes):
             yield rows[start : start + self.max_batch_lanes]
-

@@ -1,10 +1,10 @@
 """Errors of the model room.
 
-    RmtModelError
-    ├── CheckpointError       a checkpoint or backbone that cannot be loaded
-    ├── StateError            a reader state that is damaged or of another kind
-    │   └── FingerprintError  a reader state made by another checkpoint
-    └── QuestionError         a question that cannot be asked
+RmtModelError
+├── CheckpointError       a checkpoint or backbone that cannot be loaded
+├── StateError            a reader state that is damaged or of another kind
+│   └── FingerprintError  a reader state made by another checkpoint
+└── QuestionError         a question that cannot be asked
 """
 
 __all__ = ["CheckpointError", "FingerprintError", "QuestionError", "RmtModelError", "StateError"]

@@ -82,4 +82,5 @@ class MemoryCell(nn.Module):
 
     def next_memory(self, old: Tensor, hidden_states: Tensor) -> Tensor:
         """Memory after a segment, from the memory before it and the segment's final hidden states."""
-        return self.update(old, self.written(hidden_states))
+        memory: Tensor = self.update(old, self.written(hidden_states))
+        return memory

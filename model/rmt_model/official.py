@@ -26,9 +26,7 @@ _MEMORY, _MODEL = "memory_cell.memory", "memory_cell.model."
 _LORA = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
 _WRAPPING = re.compile(r"^base_model\.model\.|\.(base_layer|modules_to_save\.default)(?=\.\w+$)")
 # Not used by the model: what PEFT keeps beside a replaced module, and buffers that older transformers stored.
-_UNUSED = re.compile(
-    r".+\.original_module\.\w+|.+\.(attn|attention)\.(masked_)?bias|.+\.rotary_emb\.inv_freq"
-)
+_UNUSED = re.compile(r".+\.original_module\.\w+|.+\.(attn|attention)\.(masked_)?bias|.+\.rotary_emb\.inv_freq")
 
 
 def import_official(
@@ -59,9 +57,7 @@ def import_official(
     memory = state.pop(_MEMORY, None)
     if memory is None or memory.dim() != 2 or len(memory) != config.memory_tokens:
         found = "no" if memory is None else list(memory.shape)
-        raise CheckpointError(
-            f"{source} has {found} {_MEMORY}; wanted is [{config.memory_tokens}, hidden size]"
-        )
+        raise CheckpointError(f"{source} has {found} {_MEMORY}; wanted is [{config.memory_tokens}, hidden size]")
     if foreign := [name for name in state if not name.startswith(_MODEL)]:
         raise CheckpointError(f"{source} has tensors that belong to no memory cell: {listed(foreign)}")
     provenance = {**config.provenance, "imported_from": source.name, "imported_sha256": sha256_of(source)}
@@ -74,9 +70,7 @@ def import_official(
     return save_checkpoint(out_dir, model, dtype=dtype)
 
 
-def _merged(
-    weights: dict[str, Tensor], backbone: nn.Module, alpha: float | None, source: Path
-) -> dict[str, Tensor]:
+def _merged(weights: dict[str, Tensor], backbone: nn.Module, alpha: float | None, source: Path) -> dict[str, Tensor]:
     """Weights with their LoRA products added: `W + alpha / rank * B A`."""
     plain = {name: tensor for name, tensor in weights.items() if not _LORA.fullmatch(name)}
     matrices = {match.groups(): weights[name] for name in weights if (match := _LORA.fullmatch(name))}

@@ -17,6 +17,8 @@ class PromptBuilder:
         # A control token written in a question is text like any other.
         self._tokenizer.encode_special_tokens = True
         self._newline = self.encode("\n")[-1]
+        longest_token_bytes = max(len(token.encode()) for token in tokenizer.get_vocab())
+        self._most_chars = config.segment_tokens * longest_token_bytes
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""
@@ -43,10 +45,12 @@ class PromptBuilder:
         return self.encode(self.config.question_text(self._checked(question)))
 
     def _checked(self, question: str) -> str:
-        text = " ".join(question.split())
+        text, most = " ".join(question.split()), self.config.segment_tokens
         if not text:
             raise QuestionError("the question is empty; send a text with at least one visible character")
-        tokens, most = len(self.encode(text)), self.config.segment_tokens
+        if len(text) > self._most_chars:  # not worth the time that counting its tokens would take
+            raise QuestionError(f"the question has {len(text)} characters; a segment holds at most {most} tokens")
+        tokens = len(self.encode(text))
         if tokens > most:
             raise QuestionError(f"the question has {tokens} tokens; a segment, and so a question, holds at most {most}")
         return text

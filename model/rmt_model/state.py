@@ -7,6 +7,7 @@ after ten thousand.
 
 import json
 import struct
+from codecs import utf_8_decode
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from rmt_model.digest import StreamDigest
+from rmt_model.digest import DIGEST_BLOCK_BYTES, StreamDigest
 from rmt_model.errors import StateError
 from rmt_model.tokenizer import TokenizerState
 
@@ -25,6 +26,8 @@ STATE_SCHEMA = 1
 _HEADER = "rmt_reader_state"
 _HEADER_UNIT, _PENDING_UNIT, _TEXT_UNIT = 1024, 256, 4096
 _MAX_HEADER_BYTES = 1 << 20
+_MOST = 1 << 50  # where counters are still exact in Lua, with room to grow
+_LENGTHS = ("pending", "held", "undecoded", "digest_rest")
 _COUNTERS = ("bytes_read", "tokens_read", "segments_read", "documents_read")
 
 
@@ -91,7 +94,8 @@ class ReaderState:
             "text": _padded(np.frombuffer(text, dtype=np.uint8), _TEXT_UNIT),
         }
         encoded = json.dumps(header)
-        return save(tensors, {_HEADER: encoded.ljust(-(-len(encoded) // _HEADER_UNIT) * _HEADER_UNIT)})
+        content: bytes = save(tensors, {_HEADER: encoded.ljust(-(-len(encoded) // _HEADER_UNIT) * _HEADER_UNIT)})
+        return content
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -103,7 +107,7 @@ class ReaderState:
         header = _read_header(data)
         try:
             tensors = load(data)
-        except (SafetensorError, ValueError, TypeError) as error:
+        except (SafetensorError, ValueError, TypeError, KeyError) as error:  # KeyError: a type unknown to NumPy
             raise StateError(f"the state is damaged: {error}") from error
         try:
             return cls._assemble(header, tensors)
@@ -112,39 +116,55 @@ class ReaderState:
 
     @classmethod
     def _assemble(cls, header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Self:
+        _require(set(tensors) == {"memory", "pending", "text"}, "it lacks tensors, or has unknown ones")
         memory, pending, text = tensors["memory"], tensors["pending"], tensors["text"]
-        focus = tuple(header["focus"])
-        _require(set(tensors) == {"memory", "pending", "text"}, "it has unknown tensors")
         _require(memory.dtype == np.float32 and memory.ndim == 3, "memory must be float32 [lanes, M, d]")
         _require(bool(np.isfinite(memory).all()), "memory holds values that are not finite")
         _require(pending.dtype == np.int32 and pending.ndim == 1, "pending must be int32 [n]")
         _require(text.dtype == np.uint8 and text.ndim == 1, "text must be uint8 [n]")
-        _require(all(isinstance(one, str) for one in focus), "focus must be texts")
-        _require(len(memory) == max(1, len(focus)), f"{len(memory)} lanes do not fit {len(focus)} focuses")
-        counts = {name: header[name] for name in ("pending", "held", "undecoded", "digest_rest", "bytes_fed", *_COUNTERS)}
-        _require(all(type(n) is int and 0 <= n < 1 << 62 for n in counts.values()), "a counter is not a count")
-        held, undecoded, rest = counts["held"], counts["undecoded"], counts["digest_rest"]
-        _require(counts["pending"] <= len(pending) and held + undecoded + rest <= len(text), "its counters exceed its tensors")
+        focus = _checked_focus(header["focus"], len(memory))
+        counts = _checked_counts(header)
+        _require(counts["pending"] <= len(pending), "it counts more pending tokens than it holds")
         ids = pending[: counts["pending"]]
         _require(bool((ids >= 0).all()), "pending holds negative token ids")
-        raw = text.tobytes()
+        held, undecoded, rest = _checked_text(text.tobytes(), counts)
         chain = bytes.fromhex(header["digest_chain"])
-        _require(len(chain) == 32, "digest_chain must be 32 bytes")
+        _require(len(chain) == len(StreamDigest().chain), "digest_chain must be 32 bytes")
         return cls(
             fingerprint=str(header["fingerprint"]),
             focus=focus,
             memory=memory,
             pending=tuple(ids.tolist()),
-            tokenizer=TokenizerState(
-                held=raw[:held].decode(),
-                after_boundary=bool(header["after_boundary"]),
-                undecoded=raw[held : held + undecoded],
-                bytes_fed=counts["bytes_fed"],
-            ),
+            tokenizer=TokenizerState(held, bool(header["after_boundary"]), undecoded, counts["bytes_fed"]),
             digest_chain=chain,
-            digest_rest=raw[held + undecoded : held + undecoded + rest],
+            digest_rest=rest,
             **{name: counts[name] for name in _COUNTERS},
         )
+
+
+def _checked_focus(focus: object, lanes: int) -> tuple[str, ...]:
+    _require(isinstance(focus, list) and all(isinstance(one, str) for one in focus), "focus must be a list of texts")
+    assert isinstance(focus, list)  # noqa: S101
+    _require(lanes == max(1, len(focus)), f"{lanes} lanes do not fit {len(focus)} focuses")
+    "".join(focus).encode()  # JSON can write half a character, which no UTF-8 text holds: a ValueError
+    return tuple(focus)
+
+
+def _checked_counts(header: dict[str, Any]) -> dict[str, int]:
+    counts = {name: header[name] for name in (*_LENGTHS, "bytes_fed", *_COUNTERS)}
+    _require(all(type(n) is int and 0 <= n < _MOST for n in counts.values()), "a counter is not a count")
+    return counts
+
+
+def _checked_text(text: bytes, counts: dict[str, int]) -> tuple[str, bytes, bytes]:
+    """Held text, the first bytes of a character behind it, and what the digest has not taken in yet."""
+    held, undecoded, rest = counts["held"], counts["undecoded"], counts["digest_rest"]
+    end = held + undecoded + rest
+    _require(end <= len(text), "it counts more text than it holds")
+    torn = text[held : held + undecoded]
+    _require(utf_8_decode(torn, "strict", False) == ("", 0), "undecoded bytes must be the beginning of a character")
+    _require(rest < DIGEST_BLOCK_BYTES, "digest_rest must be shorter than a block")
+    return text[:held].decode(), torn, text[held + undecoded : end]
 
 
 def _read_header(data: bytes) -> dict[str, Any]:

@@ -106,8 +106,11 @@ class TextTokenizer:
     def encode(self, blocks: Sequence[Block]) -> list[int]:
         """The token ids of blocks that follow one another."""
         texts = [self._context + text if after_boundary else text for text, after_boundary in blocks]
+        if len(texts) > 1:
+            encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        else:  # a batch hands over to other threads: one block is read sooner on this one
+            encodings = [self._backend.encode(text, add_special_tokens=False) for text in texts]
         ids: list[int] = []
-        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         for block, encoding in zip(blocks, encodings, strict=True):
             ids += encoding.ids[self._context_tokens :] if block.after_boundary else encoding.ids
         return ids
@@ -154,13 +157,8 @@ class StreamingTokenizer:
         Raises:
             InvalidUtf8Error: The bytes are no text; the state is what it was before.
         """
-        raw = self._undecoded + data if self._undecoded else data
-        try:
-            text, decoded_bytes = utf_8_decode(raw, "strict", False)
-        except UnicodeDecodeError as error:
-            offset = self._bytes_fed - len(self._undecoded) + error.start
-            raise InvalidUtf8Error(offset, error.reason) from None
-        self._undecoded = raw[decoded_bytes:]
+        plain = not self._undecoded and data.isascii()  # one byte at a time, this is the time it takes
+        text = data.decode() if plain else self._decode(data)
         self._bytes_fed += len(data)
         if not text:
             return []
@@ -183,6 +181,16 @@ class StreamingTokenizer:
         ids = self.peek()
         self._hold(Block(""))
         return ids
+
+    def _decode(self, data: bytes) -> str:
+        raw = self._undecoded + data
+        try:
+            text, decoded_bytes = utf_8_decode(raw, "strict", False)
+        except UnicodeDecodeError as error:
+            offset = self._bytes_fed - len(self._undecoded) + error.start
+            raise InvalidUtf8Error(offset, error.reason) from None
+        self._undecoded = raw[decoded_bytes:]
+        return text
 
     def _release(self) -> list[int]:
         blocks, rest = self._tokenizer.split(self._held_block())
@@ -265,9 +273,9 @@ def _parts(part: _Spec | None, members: str) -> list[_Spec]:
     """A normalizer or pre-tokenizer, or the members of a sequence of them, nested ones too."""
     if part is None:
         return []
-    return (
-        [leaf for member in part[members] for leaf in _parts(member, members)] if members in part else [part]
-    )
+    if members not in part:
+        return [part]
+    return [leaf for member in part[members] for leaf in _parts(member, members)]
 
 
 def _kind(normalizer: _Spec) -> str:
@@ -282,10 +290,9 @@ def _rule_by_pre_tokenizer(
     match pre_tokenizers:
         case [{"type": "ByteLevel", "use_regex": True}, *_]:
             return _WORDS, set()
-        case [{"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}, *_] | [
-            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Removed", "invert": True},
-            *_,
-        ]:
+        case [{"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}, *_]:
+            return _REGEX_RULES.get(regex), set()
+        case [{"type": "Split", "pattern": {"Regex": regex}, "behavior": "Removed", "invert": True}, *_]:
             return _REGEX_RULES.get(regex), set()
         case [{"type": "BertPreTokenizer"}, *_]:
             return _WORDS, {"BertNormalizer"}
@@ -319,13 +326,11 @@ def _rule_by_merges(model: _Spec) -> _CutRule | None:
 
 
 def _last_boundary(rule: _CutRule, added_tokens: list[_Spec]) -> re.Pattern[str]:
-    """Finds the last boundary that is not within an added token, nor at the end of one that is read as such."""
+    """Finds the last boundary that is not within an added token, nor at the end of one that is not special."""
     within, ends = set(), set()
     for token in added_tokens:
         content = token["content"]
-        within |= {
-            content[found.end() - 1 : found.end() + 1] for found in re.finditer(rule.boundary, content)
-        }
+        within |= {content[at.end() - 1 : at.end() + 1] for at in re.finditer(rule.boundary, content)}
         if not token["special"]:
             ends |= {content[-1], *("\r\n" if token["lstrip"] else "")}
     guards = [rf"(?!(?<={re.escape(a)}){re.escape(b)})" for a, b in sorted(within)]

@@ -39,9 +39,7 @@ def read_weights(path: Path, rename: Callable[[str], str | None] = str) -> dict[
     try:
         with path.open("rb") as file:
             if file.read(4).startswith(_PICKLE_STARTS):
-                raise CheckpointError(
-                    f"{path} is a pickle, which can run code when it is loaded; use safetensors"
-                )
+                raise CheckpointError(f"{path} is a pickle, which can run code when it is loaded; use safetensors")
         with safe_open(path, framework="pt") as tensors:
             names = {name: rename(name) for name in tensors.keys()}  # noqa: SIM118 - it is no mapping
             # A copy: the tensor itself is a view of the file, and a crash if that is written to meanwhile.

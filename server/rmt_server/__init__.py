@@ -1,0 +1,1 @@
+"""HTTP inference server for very long documents: sessions, streamed uploads, answers and snapshots."""

@@ -13,8 +13,8 @@ from rmt_server.metrics import Metrics
 from rmt_server.middleware import BodyLimit, RequestContext
 from rmt_server.problems import install_problems
 from rmt_server.routes import answers, documents, health, sessions, snapshots
-from rmt_server.schemas import DocumentRequest, ProblemBody
 from rmt_server.scheduler import Scheduler
+from rmt_server.schemas import DocumentRequest, ProblemBody
 from rmt_server.service import Service
 from rmt_server.settings import Settings
 from rmt_server.store import Store
@@ -23,7 +23,10 @@ __all__ = ["create_app", "openapi"]
 
 _log = logging.getLogger(__name__)
 _DESCRIPTION = "Reads documents of any length through a Recurrent Memory Transformer, and answers questions about them."
-_PROBLEM = {"description": "A problem", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}}
+_PROBLEM = {
+    "description": "A problem",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+}
 
 
 def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
@@ -35,7 +38,6 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
-        await store.wake_forgotten()
         reading = asyncio.create_task(scheduler.run())
         try:
             yield

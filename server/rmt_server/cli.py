@@ -3,11 +3,9 @@
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import torch
 import uvicorn
@@ -51,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="start the server")
     for name in _FLAGS:
         field = Settings.model_fields[name]
-        serve.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description} [RMT_{name.upper()}, {field.default}]")
+        serve.add_argument(
+            f"--{name.replace('_', '-')}", help=f"{field.description} [RMT_{name.upper()}, {field.default}]"
+        )
     serve.set_defaults(run=_serve)
     contract = commands.add_parser("openapi", help="print the wire contract")
     contract.set_defaults(run=_openapi)

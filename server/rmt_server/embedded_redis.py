@@ -188,9 +188,7 @@ class EmbeddedRedis:
     def _lock_owner(self) -> int:
         lock = _try_lock(self.data_dir / "owner.lock")
         if lock is None:
-            raise StartupError(
-                f"Another rmt-server uses {self.data_dir}. Stop it, or choose another directory."
-            )
+            raise StartupError(f"Another rmt-server uses {self.data_dir}. Stop it, or choose another directory.")
         return lock
 
     def _lock_server(self) -> int:
@@ -199,9 +197,7 @@ class EmbeddedRedis:
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         while (lock := _try_lock(self.data_dir / "redis.lock")) is None:
             if time.monotonic() > deadline:
-                raise StartupError(
-                    f"An old redis-server still uses {self.data_dir} and does not stop. Kill it."
-                )
+                raise StartupError(f"An old redis-server still uses {self.data_dir} and does not stop. Kill it.")
             with suppress(OSError):
                 self._socket = Path(address.read_text("utf-8"))
                 self._shutdown()

@@ -194,9 +194,7 @@ class TextNotKeptError(ConflictError):
     slug, title = "text-not-kept", "Text not kept"
 
     def __init__(self, text_start_byte: int) -> None:
-        super().__init__(
-            f"The session keeps its text from byte {text_start_byte} on.", {"text-start": text_start_byte}
-        )
+        super().__init__(f"The session keeps its text from byte {text_start_byte} on.", {"text-start": text_start_byte})
 
 
 class WrongCheckpointError(ConflictError):
@@ -217,9 +215,7 @@ class PreconditionFailedError(RmtServerError):
     status, slug, title = 412, "precondition-failed", "Precondition failed"
 
     def __init__(self, current_etag: str) -> None:
-        super().__init__(
-            f"The session has changed: its ETag is {current_etag!r} now.", {"etag": current_etag}
-        )
+        super().__init__(f"The session has changed: its ETag is {current_etag!r} now.", {"etag": current_etag})
 
 
 class TooLargeError(RmtServerError):
@@ -289,9 +285,7 @@ class BusyError(RmtServerError):
 
     status, slug, title = 503, "busy", "Busy"
 
-    def __init__(
-        self, detail: str, retry_after_s: float = 1.0, fields: Mapping[str, object] | None = None
-    ) -> None:
+    def __init__(self, detail: str, retry_after_s: float = 1.0, fields: Mapping[str, object] | None = None) -> None:
         super().__init__(detail, fields)
         self.retry_after_s = retry_after_s
 

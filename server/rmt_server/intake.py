@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 
-from rmt_server.errors import BackPressureError, CompletedUploadError, InvalidUtf8Error, OffsetMismatchError, TooLargeError
+from rmt_server.errors import (
+    BackPressureError,
+    CompletedUploadError,
+    InvalidUtf8Error,
+    OffsetMismatchError,
+    TooLargeError,
+)
 from rmt_server.metrics import Metrics
 from rmt_server.multipart import MultipartUpload
 from rmt_server.requests import json_body, media_type, require_text
@@ -75,13 +81,29 @@ class Intake:
             raise
         return await self._store.get_session(tenant, session.id), document
 
-    async def create(self, tenant: str, sid: str, request: Request, length: int | None) -> DocumentRecord:
+    async def create(
+        self, tenant: str, sid: str, request: Request, length: int | None, idempotency_key: str | None
+    ) -> DocumentRecord:
         """Begin a document in a session; one that declares itself too large is refused before it begins."""
         declared = request.headers.get("content-length", "")
         size = max(length or 0, int(declared) if declared.isdecimal() else 0)
         if size > self._settings.max_document_bytes:
             raise TooLargeError(self._settings.max_document_bytes)
-        return await self._store.create_document(tenant, sid, new_id("doc"), length)
+        return await self._store.create_document(
+            tenant, sid, new_id("doc", *((tenant, sid, idempotency_key) if idempotency_key else ())), length
+        )
+
+    async def receive_again(
+        self, tenant: str, document: DocumentRecord, body: AsyncIterator[bytes], *, complete: bool
+    ) -> DocumentRecord:
+        """Receive the body that a document was created with; sent again, only what is missing of it is appended.
+
+        A whole document that breaks off or is refused ends where it stands: its sender does not know how to go on.
+        """
+        if document.complete:
+            return document
+        rest = _skipping(body, document.offset)
+        return await self.receive(tenant, document, rest, complete=complete, close_on_error=complete)
 
     def at_offset(self, document: DocumentRecord, offset: int) -> DocumentRecord:
         """The document, if it continues at that offset.
@@ -187,3 +209,12 @@ class Intake:
 
 async def _pieces(text: bytes) -> AsyncIterator[bytes]:
     yield text
+
+
+async def _skipping(body: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """A body without its first `size` bytes."""
+    async for chunk in body:
+        rest = chunk[size:]
+        size = max(0, size - len(chunk))
+        if rest:
+            yield rest

@@ -43,14 +43,22 @@ def install_problems(app: FastAPI) -> None:
             for one in error.errors()
         ]
         if any(one["kind"] == "json_invalid" for one in details):
-            return _answer(request, BadRequestError(f"The body is not valid JSON: {error.errors()[0].get('ctx', {}).get('error', '')}."))
+            return _answer(
+                request,
+                BadRequestError(f"The body is not valid JSON: {error.errors()[0].get('ctx', {}).get('error', '')}."),
+            )
         what = "; ".join(f"{one['field']}: {one['problem']}" for one in details)
         return _answer(request, UnprocessableError(what, {"errors": jsonable_encoder(details)}))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        problem = {"type": "about:blank", "title": error.detail, "status": error.status_code, "detail": error.detail}
-        return _render(request, problem, dict(error.headers or {}))
+        problem = {
+            "type": "about:blank",
+            "title": error.detail,
+            "status": error.status_code,
+            "detail": error.detail,
+        }
+        return _render(request, error.status_code, problem, dict(error.headers or {}))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
@@ -73,11 +81,9 @@ def _answer(request: Request, error: RmtServerError) -> Response:
     expected = getattr(error, "expected_bytes", None)
     if expected is not None:
         headers["Upload-Offset"] = str(expected)
-    return _render(request, error.problem(), headers)
+    return _render(request, error.status, error.problem(), headers)
 
 
-def _render(request: Request, problem: dict[str, object], headers: dict[str, str]) -> Response:
+def _render(request: Request, status: int, problem: dict[str, object], headers: dict[str, str]) -> Response:
     body = {**problem, "instance": request.url.path, "request_id": request.state.request_id}
-    status = problem["status"]
-    assert isinstance(status, int)
     return JSONResponse(body, status, headers, media_type=_MEDIA_TYPE)

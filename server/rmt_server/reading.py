@@ -64,7 +64,10 @@ class Reading:
     def has_news(self) -> bool:
         """Whether a commit would store anything new."""
         session = self.lease.session
-        moved = (self._reader.bytes_read, self._reader.segments_read) != (session.read_bytes, session.segments)
+        moved = (self._reader.bytes_read, self._reader.segments_read) != (
+            session.read_bytes,
+            session.segments,
+        )
         return moved or bool(self._finished)
 
     async def refill(self) -> None:
@@ -91,9 +94,7 @@ class Reading:
     def next_segments(self) -> tuple[Sequence[LaneSegment], int]:
         """The next segment for each lane of the session, and its length in document tokens."""
         segment = self._reader.take()
-        rows = [
-            LaneSegment(slot, [*prefix, *segment]) for slot, prefix in zip(self.slots, self._prefixes, strict=True)
-        ]
+        rows = [LaneSegment(slot, [*prefix, *segment]) for slot, prefix in zip(self.slots, self._prefixes, strict=True)]
         return rows, len(segment)
 
     async def progress(self, memory: NDArray[np.float32]) -> tuple[StoredState, tuple[str, ...]]:

@@ -10,7 +10,15 @@ from starlette.requests import Request
 
 from rmt_server.errors import BadRequestError, TooLargeError, UnsupportedMediaTypeError
 
-__all__ = ["body_bytes", "json_body", "media_type", "require_text", "upload_complete", "upload_length", "upload_offset"]
+__all__ = [
+    "body_bytes",
+    "json_body",
+    "media_type",
+    "require_text",
+    "upload_complete",
+    "upload_length",
+    "upload_offset",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -31,7 +39,10 @@ def require_text(request: Request) -> None:
     """
     found = request.headers.get("content-type", "")
     charset = re.search(r'charset="?([^";\s]+)', found, re.IGNORECASE)
-    is_text = media_type(request).startswith("text/") or media_type(request) in ("", "application/octet-stream")
+    is_text = media_type(request).startswith("text/") or media_type(request) in (
+        "",
+        "application/octet-stream",
+    )
     if not is_text or (charset and charset[1].lower() not in _UTF8):
         raise UnsupportedMediaTypeError(found, ("text/plain; charset=utf-8", "application/octet-stream"))
 

@@ -11,7 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from rmt_model.answering import Answer, Question, answer
@@ -32,6 +34,7 @@ Key = tuple[str, str]
 _log = logging.getLogger(__name__)
 _STORE_PAUSE_S = 1.0
 _RENEW_SHARE = 1 / 3
+_FORGOTTEN_S = 120.0
 
 
 @dataclass(eq=False)
@@ -79,6 +82,7 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._stopping = False
         self._look_at_s = 0.0
+        self._forgotten_at_s = 0.0
 
     async def run(self) -> None:
         """The main loop; it returns after `stop`, with everything committed and every lease given back."""
@@ -153,6 +157,9 @@ class Scheduler:
             return
         self._look_at_s = time.monotonic() + self._settings.poll_s
         try:
+            if time.monotonic() >= self._forgotten_at_s:
+                self._forgotten_at_s = time.monotonic() + _FORGOTTEN_S
+                await self._store.wake_forgotten()
             for key in await self._store.ready(free + len(self._desks)):
                 if key not in self._desks and len(self._desks) < self._settings.max_readings:
                     lease = await self._store.lease(*key, self._owner, int(self._settings.lease_s * 1000))
@@ -165,11 +172,12 @@ class Scheduler:
     async def _admit(self, lease: Lease) -> None:
         """Begin to read a leased session; one that this process cannot read is given back and left alone."""
         session = lease.session
+        if session.model != self.engine.checkpoint.fingerprint:
+            _log.warning("session %s is left unread: it belongs to checkpoint %s", session.id, session.model)
+            return
         try:
-            if session.model != self.engine.checkpoint.fingerprint:
-                raise FencedError(f"Session {session.id} belongs to checkpoint {session.model}.")
-            reading = await self._on_engine(lambda: Reading(self._store, self.engine, lease))
-        except (FencedError, EngineFullError, RmtModelError) as error:
+            reading = await self._on_engine(partial(Reading, self._store, self.engine, lease))
+        except (EngineFullError, RmtModelError) as error:
             _log.warning("session %s is left unread: %s", session.id, error)
             return
         self._desks[reading.key] = _Desk(reading)
@@ -185,7 +193,7 @@ class Scheduler:
                 continue
             started = time.monotonic()
             try:
-                answers = await self._on_engine(lambda a=asked: answer(self.engine, a.state, a.questions))
+                answers = await self._on_engine(partial(answer, self.engine, asked.state, asked.questions))
             except (RmtModelError, EngineFullError) as error:
                 if not asked.answers.cancelled():
                     asked.answers.set_exception(error)
@@ -201,7 +209,7 @@ class Scheduler:
         if not batch:
             return
         started = time.monotonic()
-        await self._on_engine(lambda: self.engine.read(batch))
+        await self._on_engine(partial(self.engine.read, batch))
         self._metrics.step_seconds.observe(time.monotonic() - started)
         self._metrics.step_lanes.observe(len(batch))
         self._metrics.lane_segments.inc(len(batch))
@@ -255,7 +263,7 @@ class Scheduler:
         reading, now = desk.reading, time.monotonic()
         drained = reading.exhausted and not reading.waiting
         if reading.has_news and (drained or now - desk.committed_s >= self._settings.commit_interval_s):
-            memory = await self._on_engine(lambda: self.engine.memory(reading.slots))
+            memory = await self._on_engine(partial(self.engine.memory, reading.slots))
             state, finished = await reading.progress(memory)
             desk.committed_s = now
             desk.commit = self._beside(self._timed_commit(reading.commit(state, finished)))
@@ -281,10 +289,8 @@ class Scheduler:
             await asyncio.sleep(0)
             return
         self._wake.clear()
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), self._settings.poll_s)
-        except TimeoutError:
-            pass
 
     async def _wind_down(self) -> None:
         """Commit what has been read and give every lease back."""
@@ -293,7 +299,7 @@ class Scheduler:
                 for task in (desk.refill, desk.commit):
                     if task is not None:
                         await task
-                memory = await self._on_engine(lambda d=desk: self.engine.memory(d.reading.slots))
+                memory = await self._on_engine(partial(self.engine.memory, desk.reading.slots))
                 if desk.reading.has_news:
                     await desk.reading.commit(*await desk.reading.progress(memory))
                 await self._let_go(desk)

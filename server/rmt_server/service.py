@@ -1,6 +1,8 @@
 """Service: what the routes offer, in terms of store and scheduler. It knows documents and memories, not HTTP."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import secrets
 import time
@@ -27,8 +29,17 @@ __all__ = ["Answers", "Service", "new_id"]
 _STATE_OVERHEAD_BYTES = 1 << 20
 
 
-def new_id(kind: str) -> str:
-    """An unguessable id: `ses_`, `doc_` or `snp_`, and 128 random bits."""
+def new_id(kind: str, *idempotent: str) -> str:
+    """An id: `ses_`, `doc_` or `snp_`, and 128 bits that nobody can guess.
+
+    Args:
+        kind: What it names.
+        idempotent: Where the caller sent an `Idempotency-Key`: what it belongs to and the key. The same ones give the
+            same id, so that sending a creation again finds what the first one made.
+    """
+    if idempotent:
+        digest = hashlib.sha256("\0".join((kind, *idempotent)).encode()).digest()[:16]
+        return f"{kind}_{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
     return f"{kind}_{secrets.token_urlsafe(16)}"
 
 
@@ -66,8 +77,9 @@ class Service:
         ttl_s: int | None = None,
         metadata: Mapping[str, str] | None = None,
         from_snapshot: str | None = None,
+        idempotency_key: str | None = None,
     ) -> SessionRecord:
-        """Make a session, fresh or from a snapshot."""
+        """Make a session, fresh or from a snapshot; with the same idempotency key, find it again."""
         if model not in (None, self._checkpoint.name, self._checkpoint.fingerprint):
             raise ModelNotFoundError(model)
         self._check_metadata(metadata or {})
@@ -77,7 +89,7 @@ class Service:
             state = self._fresh(focus)
         return await self._store.create_session(
             tenant,
-            new_id("ses"),
+            new_id("ses", *((tenant, idempotency_key) if idempotency_key else ())),
             model=self._checkpoint.fingerprint,
             state=stored(state),
             ttl_s=self._ttl_s(ttl_s, self._settings.session_ttl_s),
@@ -87,7 +99,13 @@ class Service:
         )
 
     async def update_session(
-        self, tenant: str, sid: str, *, metadata: Mapping[str, str] | None, ttl_s: int | None, if_etag: str | None
+        self,
+        tenant: str,
+        sid: str,
+        *,
+        metadata: Mapping[str, str] | None,
+        ttl_s: int | None,
+        if_etag: str | None,
     ) -> SessionRecord:
         """Change a session's metadata or time to live."""
         self._check_metadata(metadata or {})
@@ -106,7 +124,8 @@ class Service:
         while not (session.is_read or session.read_bytes > target):
             if time.monotonic() >= deadline:
                 raise BusyError(
-                    f"Session {sid} is still being read: {session.read_bytes} of {target} bytes.", retry_after_s=5.0
+                    f"Session {sid} is still being read: {session.read_bytes} of {target} bytes.",
+                    retry_after_s=5.0,
                 )
             if self._scheduler.failure is not None:
                 raise BusyError("This process can no longer read; ask another one.", retry_after_s=5.0)
@@ -133,7 +152,9 @@ class Service:
         """Answer questions from a session's memory, or from a snapshot's."""
         asked = [Question(question, lane, self._max_tokens(max_tokens)) for question in questions]
         if len(asked) > self._settings.max_questions:
-            raise UnprocessableError(f"{len(asked)} questions in one call; the limit is {self._settings.max_questions}.")
+            raise UnprocessableError(
+                f"{len(asked)} questions in one call; the limit is {self._settings.max_questions}."
+            )
         session = await self._store.get_session(tenant, sid)
         self._check_questions(questions, lane, session)
         if snapshot is not None:
@@ -208,7 +229,9 @@ class Service:
         except StateError as error:
             raise DamagedSnapshotError(f"{error}.") from error
         if state.lanes > self._settings.max_focuses:
-            raise UnprocessableError(f"The snapshot has {state.lanes} lanes; the limit is {self._settings.max_focuses}.")
+            raise UnprocessableError(
+                f"The snapshot has {state.lanes} lanes; the limit is {self._settings.max_focuses}."
+            )
         return state
 
     def _require_own(self, state: ReaderState) -> None:

@@ -24,7 +24,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on. There are no API keys yet: loopback only.")
     port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
-    allow_public: bool = Field(False, description="Listen beyond loopback although anyone who connects may do anything.")
+    allow_public: bool = Field(
+        False, description="Listen beyond loopback although anyone who connects may do anything."
+    )
     redis_url: str = Field("", description="Redis that keeps all state; empty starts one under `data_dir`.")
     data_dir: Path = Field(Path("data"), description="Where the embedded Redis keeps its append-only file.")
     redis_fsync: Literal["everysec", "always"] = Field("everysec", description="`appendfsync` of the embedded Redis.")

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+
 from rmt_client import AsyncClient, Client, Retry
 
 from .contract_server import create_app

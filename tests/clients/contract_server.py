@@ -294,9 +294,7 @@ def add_answers(app: FastAPI, state: State) -> None:
             for question in wanted["questions"]
         ]
         now = session.json()
-        position = {"bytes": now["read_bytes"]} | {
-            n: now[n] for n in ("tokens", "segments", "revision", "digest")
-        }
+        position = {"bytes": now["read_bytes"]} | {n: now[n] for n in ("tokens", "segments", "revision", "digest")}
         return {"answers": answers, "position": position}
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+
 from rmt_client import AsyncClient
 
 from .conftest import API_KEY

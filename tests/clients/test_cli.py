@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+
 from rmt_client import Client, Progress
 from rmt_client.cli import main
 from rmt_client.cli.progress import ProgressView, Rate
@@ -208,9 +209,7 @@ def accepted(client: Client, session: str) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_pipe_is_sent_as_it_comes_until_ctrl_c(
-    client: Client, proxy: FaultyProxy, number: signal.Signals
-) -> None:
+def test_a_pipe_is_sent_as_it_comes_until_ctrl_c(client: Client, proxy: FaultyProxy, number: signal.Signals) -> None:
     session = client.create_session().id
     proxy.plan("PATCH", LoseAnswer(), None, Refuse(503))
     with start(proxy.url, "read", "-", "--session", session) as command:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from rmt_client import Client, GaveUpError, Progress, Retry, ServerError, UnavailableError
 
 from .conftest import API_KEY
@@ -63,9 +64,7 @@ def test_the_last_answer_is_lost(rmt: Client, connect: Callable[..., Client], pr
 
 
 @pytest.mark.parametrize("fault", [LoseAnswer(), Twice(), Cut(0), Refuse(503)])
-def test_faults_in_opening_open_one_document(
-    rmt: Client, shaky: Client, proxy: FaultyProxy, fault: Fault
-) -> None:
+def test_faults_in_opening_open_one_document(rmt: Client, shaky: Client, proxy: FaultyProxy, fault: Fault) -> None:
     session = rmt.create_session()
     proxy.plan("POST", fault)
     shaky.read(session.id, "short")
@@ -82,9 +81,7 @@ def test_faults_in_looking(shaky: Client, proxy: FaultyProxy) -> None:
     assert proxy.exhausted
 
 
-def test_the_server_is_away_for_a_while(
-    rmt: Client, shaky: Client, proxy: FaultyProxy, whole: tuple[int, str]
-) -> None:
+def test_the_server_is_away_for_a_while(rmt: Client, shaky: Client, proxy: FaultyProxy, whole: tuple[int, str]) -> None:
     session = rmt.create_session()
     told: list[Progress] = []
 

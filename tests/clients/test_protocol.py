@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+
 from rmt_client import errors, protocol, resumable
 from rmt_client.errors import ProblemError, ProtocolError, RmtError
 from rmt_client.models import Health
@@ -51,9 +52,7 @@ def test_what_is_not_given_is_not_sent() -> None:
     assert request.headers == {"Idempotency-Key": "key"}
     assert protocol.create_session("key").request.json == {}
     assert protocol.list_sessions(limit=5, after=None).request.params == {"limit": "5"}
-    assert protocol.update_session("s", metadata=None, ttl_s=9, revision=3).request.headers == {
-        "If-Match": '"3"'
-    }
+    assert protocol.update_session("s", metadata=None, ttl_s=9, revision=3).request.headers == {"If-Match": '"3"'}
     assert protocol.ask("s", ["q"], None, lane=0).request.json == {"questions": ["q"], "lane": 0}
     assert protocol.ask("s", ["q"], None).request.read_timeout_s is None
 
@@ -174,14 +173,10 @@ def test_an_answer_of_another_server_is_recognised(body: bytes) -> None:
 def test_status() -> None:
     assert protocol.status().parse(said({"status": "ready"})) == Health(True, "ready")
     assert protocol.status().parse(said({"status": "loading"}, 503)) == Health(False, "loading")
-    assert protocol.status().parse(said({"title": "Draining", "status": 503}, 503)) == Health(
-        False, "Draining"
-    )
+    assert protocol.status().parse(said({"title": "Draining", "status": 503}, 503)) == Health(False, "Draining")
     assert protocol.status().parse(Response(502, {}, b"<html>")) == Health(False, "HTTP 502")
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"), [("7", 7.0), ("", None), ("Fri, 31 Dec 2027", None), ("-1", None)]
-)
+@pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("", None), ("Fri, 31 Dec 2027", None), ("-1", None)])
 def test_retry_after(value: str, seconds: float | None) -> None:
     assert Response(503, {"retry-after": value}).retry_after_s == seconds

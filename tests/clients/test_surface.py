@@ -36,9 +36,7 @@ def test_every_public_name_is_listed_once_and_exists() -> None:
 
 
 def test_every_error_is_public() -> None:
-    kinds = {
-        name for name, _ in inspect.getmembers(rmt_client.errors, inspect.isclass) if name.endswith("Error")
-    }
+    kinds = {name for name, _ in inspect.getmembers(rmt_client.errors, inspect.isclass) if name.endswith("Error")}
     assert kinds <= set(rmt_client.__all__)
 
 

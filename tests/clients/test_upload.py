@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rmt_client import ConflictError, GaveUpError, ProblemError, Progress, Retry, SourceError, Stream
 from rmt_client.errors import ConnectionLostError, TransportError, UnreachableError
 from rmt_client.flow import Flow, Outcome, Pause, Piece, Read
@@ -176,9 +177,7 @@ def fed(pieces: list[bytes], replay_bytes: int = 1 << 20) -> tuple[Stream, Calla
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    st.binary(max_size=300), st.lists(FAULTS, max_size=40), st.integers(1, 50), st.sampled_from([None, 1, 7])
-)
+@given(st.binary(max_size=300), st.lists(FAULTS, max_size=40), st.integers(1, 50), st.sampled_from([None, 1, 7]))
 def test_a_file_arrives_exactly_once(text: bytes, faults: list[Fault], chunk: int, most: int | None) -> None:
     world = World(ModelServer(max_append_bytes=most), FileSource(io.BytesIO(text)), faults)
     document = world.run(upload(world, chunk).run())
@@ -198,9 +197,7 @@ def test_a_stream_arrives_exactly_once(pieces: list[bytes], faults: list[Fault],
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60), st.integers(1, 9), st.integers(0, 20), st.lists(FAULTS, max_size=10))
-def test_a_finished_stream_ends_with_a_whole_character(
-    text: str, size: int, reads: int, faults: list[Fault]
-) -> None:
+def test_a_finished_stream_ends_with_a_whole_character(text: str, size: int, reads: int, faults: list[Fault]) -> None:
     data = text.encode()
     stream, feed = fed([data[at : at + size] for at in range(0, len(data), size)])
     left = reads
@@ -224,11 +221,7 @@ def test_a_broken_off_upload_goes_on_where_it_was(
     stream, feed = fed([text[at : at + 9] for at in range(0, len(text), 9)])
     faults = [fault for fault in faults if fault.kind != "forget" or not as_stream]
     server = ModelServer(bytearray(text[:there]))
-    world = (
-        World(server, stream, faults, feed)
-        if as_stream
-        else World(server, FileSource(io.BytesIO(text)), faults)
-    )
+    world = World(server, stream, faults, feed) if as_stream else World(server, FileSource(io.BytesIO(text)), faults)
     world.run(upload(world, document_id="d").run())
     assert bytes(server.text) == text
 

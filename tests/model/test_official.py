@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
 from rmt_model.adapter import with_adapter
 from rmt_model.checkpoint import Checkpoint, load_checkpoint
 from rmt_model.config import RMTConfig
 from rmt_model.errors import CheckpointError
 from rmt_model.official import import_official
 from rmt_model.weights import read_weights, write_weights
-from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 M = 3
 Import = Callable[..., Checkpoint]
@@ -67,9 +68,7 @@ def trained(model: PreTrainedModel) -> PreTrainedModel:
 def imported(backbone_dir, tmp_path) -> Import:
     """Stores a state dict, imports it on a family's base, and loads the checkpoint."""
 
-    def run(
-        state: dict[str, Tensor], family: str = "llama", *, safe: bool = False, **options: Any
-    ) -> Checkpoint:
+    def run(state: dict[str, Tensor], family: str = "llama", *, safe: bool = False, **options: Any) -> Checkpoint:
         source = tmp_path / ("model.safetensors" if safe else "pytorch_model.bin")
         if safe:
             write_weights(source, state)
@@ -103,9 +102,7 @@ def test_tied_embeddings_under_one_name_only(kept, tiny_backbone, imported) -> N
 
 
 @pytest.mark.parametrize("names", ["default", "plain", "without_base_layer"])
-@pytest.mark.parametrize(
-    ("family", "targets"), [("llama", ["q_proj", "v_proj"]), ("gpt2", ["c_attn", "c_proj"])]
-)
+@pytest.mark.parametrize(("family", "targets"), [("llama", ["q_proj", "v_proj"]), ("gpt2", ["c_attn", "c_proj"])])
 def test_lora(family, targets, names, tiny_backbone, imported) -> None:
     """Three ways in which versions of PEFT name the same tensors."""
     lora = LoraConfig(r=2, lora_alpha=12, target_modules=targets, lora_dropout=0.1)
@@ -223,9 +220,7 @@ class TestRefusals:
     @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
     def test_file_that_is_missing(self, backbone_dir, tmp_path, name: str) -> None:
         with pytest.raises(CheckpointError, match=name):
-            import_official(
-                tmp_path / name, RMTConfig(str(backbone_dir()), memory_tokens=M), tmp_path / "out"
-            )
+            import_official(tmp_path / name, RMTConfig(str(backbone_dir()), memory_tokens=M), tmp_path / "out")
 
     def test_pickle_of_something_else(self, backbone_dir, tmp_path) -> None:
         for content in ({"state_dict": {}}, [1, 2], {"step": 3}):

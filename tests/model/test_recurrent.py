@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from rmt_model.config import RMTConfig
-from rmt_model.recurrent import RecurrentMemoryTransformer
 from torch import Tensor
 from transformers import PreTrainedModel
+
+from rmt_model.config import RMTConfig
+from rmt_model.recurrent import RecurrentMemoryTransformer
 
 FAMILIES = ("llama", "gpt2", "qwen2", "gpt_neox")
 M, S = 4, 16
@@ -51,9 +52,7 @@ def test_memory_and_logits_equal_the_official_formula(model, segments) -> None:
 
     logits = model.project(model.hidden_after(ours, last[:, :9]))
     inputs = official_last_inputs(model.backbone, official, last[:, :9])
-    torch.testing.assert_close(
-        logits, model.backbone(inputs_embeds=inputs).logits[:, M:], rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(logits, model.backbone(inputs_embeds=inputs).logits[:, M:], rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
@@ -77,9 +76,7 @@ def test_greedy_answers_equal_those_of_generate(model, segments) -> None:
 def test_memory_depends_on_every_segment_and_their_order(model, segments) -> None:
     memory = model.read_all(model.cell.fresh(2), segments[:3])
     assert not torch.allclose(memory, model.read_all(model.cell.fresh(2), segments[1:3]))
-    assert not torch.allclose(
-        memory, model.read_all(model.cell.fresh(2), [segments[1], segments[0], segments[2]])
-    )
+    assert not torch.allclose(memory, model.read_all(model.cell.fresh(2), [segments[1], segments[0], segments[2]]))
 
 
 @torch.no_grad()
@@ -146,9 +143,7 @@ class TestGatedUpdate:
         torch.testing.assert_close(gated.read(old, segments[0]), wanted)
 
     @pytest.mark.parametrize(("bias", "keeps"), [(40.0, True), (-40.0, False)])
-    def test_a_closed_gate_keeps_and_an_open_one_replaces(
-        self, gated, segments, bias: float, keeps: bool
-    ) -> None:
+    def test_a_closed_gate_keeps_and_an_open_one_replaces(self, gated, segments, bias: float, keeps: bool) -> None:
         gated.cell.update.bias.fill_(bias)
         old = torch.randn(2, M, gated.hidden)
         wanted = old if keeps else gated.write(old, segments[0])

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rmt_model.segmenter import Segmenter
 
 IDS = st.lists(st.integers(0, 9), max_size=60)

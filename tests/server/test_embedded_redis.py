@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+
 from rmt_server import embedded_redis
 from rmt_server.embedded_redis import EmbeddedRedis, find_redis_server
 from rmt_server.errors import StartupError

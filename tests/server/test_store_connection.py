@@ -15,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
+
 from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.errors import FencedError, StoreUnavailableError
 from rmt_server.store import Store, StoredState

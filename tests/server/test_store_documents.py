@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+
 from rmt_server.errors import (
     BackPressureError,
     CompletedUploadError,

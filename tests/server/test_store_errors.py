@@ -2,12 +2,11 @@ import inspect
 import re
 
 import pytest
+
 from rmt_server import errors
 from rmt_server.errors import BackPressureError, OffsetMismatchError, RmtServerError, StoreUnavailableError
 
-CLASSES = [
-    each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, RmtServerError)
-]
+CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, RmtServerError)]
 
 
 def drawn() -> dict[str, tuple[int, int | None]]:

@@ -5,6 +5,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+
 from rmt_server.errors import FencedError
 from rmt_server.store import Store, StoredState
 from rmt_server.store.connection import Connection

@@ -2,6 +2,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from rmt_server.errors import (
     PreconditionFailedError,
     SessionNotFoundError,

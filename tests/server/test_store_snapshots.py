@@ -3,6 +3,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+
 from rmt_server.errors import SessionNotFoundError, SnapshotNotFoundError
 from rmt_server.store import StoredState
 

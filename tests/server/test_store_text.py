@@ -3,6 +3,7 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from rmt_server.errors import DamagedStoreError, FencedError, TextNotKeptError
 from rmt_server.store import BLOCK_BYTES, READ_BYTES, StoredState
 
@@ -11,9 +12,7 @@ SIZES = st.one_of(
     st.integers(BLOCK_BYTES - 2, BLOCK_BYTES + 2),
     st.integers(0, 3 * BLOCK_BYTES),
 )
-ON_A_REAL_REDIS = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+ON_A_REAL_REDIS = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def noise(size: int, seed: int = 0) -> bytes:

@@ -115,9 +115,7 @@ class AsyncClient(BaseClient):
             on_progress: Called now and then; it must not block.
         """
         async with open_async_source(source) as opened:
-            flow = self._upload(
-                session_id, opened.length, document_id=document_id, wait=wait, on_progress=on_progress
-            )
+            flow = self._upload(session_id, opened.length, document_id=document_id, wait=wait, on_progress=on_progress)
             return await self._drive(flow, opened)
 
     async def get_document(self, session_id: str, document_id: str) -> Document:

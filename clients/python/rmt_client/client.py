@@ -114,9 +114,7 @@ class Client(BaseClient):
             on_progress: Called now and then, in this thread.
         """
         with closing(open_source(source)) as opened:
-            flow = self._upload(
-                session_id, opened.length, document_id=document_id, wait=wait, on_progress=on_progress
-            )
+            flow = self._upload(session_id, opened.length, document_id=document_id, wait=wait, on_progress=on_progress)
             return self._drive(flow, opened)
 
     def get_document(self, session_id: str, document_id: str) -> Document:

@@ -71,9 +71,7 @@ def ask(
     return Call(request, reads(Answers.from_json, 200))
 
 
-def create_snapshot(
-    session_id: str, *, name: str | None, metadata: Mapping[str, str] | None
-) -> Call[Snapshot]:
+def create_snapshot(session_id: str, *, name: str | None, metadata: Mapping[str, str] | None) -> Call[Snapshot]:
     """Keeps the reading state as it is now."""
     request = Request("POST", _session(session_id, "snapshots"), json=_given(name=name, metadata=metadata))
     return Call(request, reads(Snapshot.from_json, 201))

@@ -55,9 +55,7 @@ class Upload:
 
     def _open(self) -> Flow[None]:
         yield from self.watch.look_if_due()
-        request = resumable.open_upload(
-            self.session_id, idempotency_key=self.idempotency_key, length=self.length
-        )
+        request = resumable.open_upload(self.session_id, idempotency_key=self.idempotency_key, length=self.length)
         response = yield from self.patience.persist(request)
         self._begin(reads(Document.from_json, 200, 201)(response))
         self._move(resumable.point(response))
@@ -94,9 +92,7 @@ class Upload:
     def _append(self, piece: Piece) -> Flow[None]:
         end = self.offset + len(piece.data)
         self._sent, self._end = max(self._sent, end), end if piece.last else self._end
-        request = resumable.append(
-            self.session_id, self.document_id, piece.data, offset=self.offset, last=piece.last
-        )
+        request = resumable.append(self.session_id, self.document_id, piece.data, offset=self.offset, last=piece.last)
         try:
             response = yield from self.patience.send(request)
         except TransportError as error:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-__all__ = ["Background", "read_texts"]
+__all__ = ["Background", "read_texts", "split_by_author"]
 
 _ENCODE_CHARS = 1 << 16
 
@@ -48,3 +48,13 @@ def read_texts(paths: Iterable[Path], limit_chars: int) -> list[str]:
     files = sorted(paths)
     share = limit_chars // max(1, len(files))
     return [path.read_text(encoding="utf-8", errors="replace")[:share] for path in files]
+
+
+def split_by_author(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Books for training and held-out books, no author in both; file names begin with the author's two names."""
+    train: list[Path] = []
+    held_out: list[Path] = []
+    for path in sorted(paths):
+        author = "_".join(path.name.split("_")[:2])
+        (held_out if sum(map(ord, author)) % 6 == 0 else train).append(path)
+    return train, held_out

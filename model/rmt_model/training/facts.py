@@ -24,9 +24,37 @@ class Fact:
     answer: str
 
 
-_ONSETS = "b br c ch d dr f g gr h j k kl l m n p pr r s st t th tr v w z".split()
-_VOWELS = "a e i o u ai ei ia ou".split()
-_CODAS = "l m n r s t nd rk x".split()
+_ONSETS = [
+    "b",
+    "br",
+    "c",
+    "ch",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "kl",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pr",
+    "r",
+    "s",
+    "st",
+    "t",
+    "th",
+    "tr",
+    "v",
+    "w",
+    "z",
+]
+_VOWELS = ["a", "e", "i", "o", "u", "ai", "ei", "ia", "ou"]
+_CODAS = ["l", "m", "n", "r", "s", "t", "nd", "rk", "x"]
 
 
 class _Words:
@@ -67,8 +95,21 @@ class _Words:
 
 def _person_place(w: _Words) -> Fact:
     person, place = w.person(), w.thing("place")
-    verb = w.pick("is in", "went to", "moved to", "travelled to", "journeyed to", "went back to", "is waiting in", "stays in")
-    statement = w.pick(f"{person} {verb} the {place}.", f"{person} {verb} the {place}.", f"You will find {person} in the {place}.")
+    verb = w.pick(
+        "is in",
+        "went to",
+        "moved to",
+        "travelled to",
+        "journeyed to",
+        "went back to",
+        "is waiting in",
+        "stays in",
+    )
+    statement = w.pick(
+        f"{person} {verb} the {place}.",
+        f"{person} {verb} the {place}.",
+        f"You will find {person} in the {place}.",
+    )
     return Fact("person_place", person, statement, f"Where is {person}?", f"the {place}")
 
 

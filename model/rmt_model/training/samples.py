@@ -105,7 +105,15 @@ class Batch:
 class SampleBuilder:
     """Builds documents and batches from a seed; the same seed gives the same samples."""
 
-    def __init__(self, tokenizer: Tokenizer, config: RMTConfig, background: Background, split: Split) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        config: RMTConfig,
+        background: Background,
+        split: Split,
+        kinds: tuple[str, ...] = tuple(KINDS),
+    ) -> None:
+        self.kinds = kinds
         self.tokenizer = tokenizer
         self.config = config
         self.background = background
@@ -164,7 +172,7 @@ class SampleBuilder:
         whole = shape.segments * shape.segment_tokens
         others = rng.choice((0, 0, 1, 2, 3, 4, 6)) if shape.mode == "focus" else rng.choice((0, 1, 2, 3))
         others = max(0, min(others, shape.document_tokens // _FACT_TOKENS - shape.questions - 1))
-        kinds = tuple(KINDS) if rng.random() < 0.7 else (rng.choice(tuple(KINDS)),)
+        kinds = self.kinds if rng.random() < 0.7 else (rng.choice(self.kinds),)
         facts = draw_facts(rng, self.split, shape.questions + others, kinds)
         asked = facts[: shape.questions]
         reach = shape.document_tokens
@@ -193,14 +201,27 @@ class SampleBuilder:
         width = max(map(len, prefixes))
         prefix = torch.tensor([[self.newline] * (width - len(p)) + p for p in prefixes], dtype=torch.long)
         at_end = self._questions([(lane, d.ids[whole:], f) for lane, (d, asked) in enumerate(built) for f in asked])
-        return Batch(shape, prefix.view(shape.lanes, width), segments, relevant, at_end, self._midway(rng, shape, built))
+        return Batch(
+            shape,
+            prefix.view(shape.lanes, width),
+            segments,
+            relevant,
+            at_end,
+            self._midway(rng, shape, built),
+        )
 
     def _replacing(self, rng: Random, fact: Fact) -> Fact:
         """A fact about the same thing with another answer."""
         while True:
             other = draw_fact(rng, self.split, (fact.kind,))
             if other.question.startswith(fact.question.split(fact.key)[0]) and other.answer != fact.answer:
-                return Fact(fact.kind, fact.key, other.statement.replace(other.key, fact.key), fact.question, other.answer)
+                return Fact(
+                    fact.kind,
+                    fact.key,
+                    other.statement.replace(other.key, fact.key),
+                    fact.question,
+                    other.answer,
+                )
 
     def _midway(
         self, rng: Random, shape: SampleShape, built: list[tuple[PlantedDocument, list[Fact]]]
@@ -209,7 +230,7 @@ class SampleBuilder:
         if shape.segments < 2:
             return ()
         read = rng.randint(1, shape.segments - 1)
-        asked = []
+        asked: list[tuple[int, list[int], Fact]] = []
         for lane, (document, facts) in enumerate(built):
             for fact in facts:
                 spans = [span for f, span in document.facts if (f.key, f.question) == (fact.key, fact.question)]

@@ -32,6 +32,7 @@ class Stage:
         focus_share: Share of batches in focus mode.
         max_steps: Steps after which the stage ends in any case.
         advance_at: Running accuracy, of the poorer mode, at which it ends.
+        longest_share: Share of batches with the most segments; the others have any smaller number.
     """
 
     max_segments: int
@@ -41,6 +42,7 @@ class Stage:
     max_steps: int
     focus_share: float = 0.6
     advance_at: float = 0.96
+    longest_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,9 @@ def run_batch(model: RecurrentMemoryTransformer, batch: Batch, gate_weight: floa
     return StepResult(loss, float(answer_loss.detach()), float(gate_loss.detach()), float(right.float().mean()))
 
 
-def _answer(model: RecurrentMemoryTransformer, memory: Tensor, asked: Questions, prefix: Tensor) -> tuple[Tensor, Tensor]:
+def _answer(
+    model: RecurrentMemoryTransformer, memory: Tensor, asked: Questions, prefix: Tensor
+) -> tuple[Tensor, Tensor]:
     """Loss of every answer token, and whether each question's answer is right throughout."""
     width = prefix.shape[1]
     inputs = torch.cat((prefix[asked.lanes], asked.ids), dim=1)
@@ -132,7 +136,11 @@ class Trainer:
     """Trains a model in a run directory; started again on the same directory, it goes on where it was."""
 
     def __init__(
-        self, model: RecurrentMemoryTransformer, builder: SampleBuilder, settings: TrainerSettings, run_dir: Path
+        self,
+        model: RecurrentMemoryTransformer,
+        builder: SampleBuilder,
+        settings: TrainerSettings,
+        run_dir: Path,
     ) -> None:
         self.model = model
         self.builder = builder
@@ -194,11 +202,13 @@ class Trainer:
         stage = self.settings.stages[self.progress.stage]
         mode: Mode = "focus" if rng.random() < stage.focus_share else "recall"
         most = stage.max_segments if mode == "focus" else stage.max_recall_segments
-        # Half of the batches at the stage's length, the others at any shorter one: short documents are not forgotten.
-        segments = most if rng.random() < 0.5 else rng.randint(0, most)
+        # Some batches at the stage's length, the others at any shorter one: short documents are not forgotten.
+        segments = most if rng.random() < stage.longest_share else rng.randint(0, most)
         length = rng.choice(stage.segment_tokens)
         questions = 1 if mode == "focus" else rng.randint(1, max(1, min(6, (segments + 1) * length // 32)))
-        partial = rng.randint(min(20 * questions + 4, length - 1), length - 1) if segments == 0 else rng.randrange(0, length)
+        partial = (
+            rng.randint(min(20 * questions + 4, length - 1), length - 1) if segments == 0 else rng.randrange(0, length)
+        )
         if mode == "recall" and segments:
             partial = min(partial, rng.randrange(0, length))
         overhead = 2 * self.model.config.memory_tokens + (16 if mode == "focus" else 0)
@@ -210,12 +220,14 @@ class Trainer:
         batch = self.builder.batch(Random(f"{self.settings.seed}-batch-{self.progress.step}"), shape)
         self.optimizer.zero_grad(set_to_none=True)
         result = run_batch(self.model, batch, self.settings.gate_weight)
-        result.loss.backward()
+        torch.autograd.backward(result.loss)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         if not math.isfinite(float(norm)):
             self.optimizer.zero_grad(set_to_none=True)
-            raise RmtModelError(f"loss or gradient is not a number at step {self.progress.step}; {self._state_file} is the last good state")
+            raise RmtModelError(
+                f"loss or gradient is not a number at step {self.progress.step}; the last good state is {self._state_file}"
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self._rate()
         self.optimizer.step()

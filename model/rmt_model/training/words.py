@@ -29,66 +29,83 @@ class Pool:
         return rng.choice(self.train if split == "train" else self.validation)
 
 
-POOLS = {
+_POOLS = {
     "person": Pool.of(
-        """Mary, John, Daniel, Sandra, Alice, Robert, Helen, Victor, Clara, Edmund, Beatrice, Hugo, Ingrid, Julian, Katya,
-        Leopold, Miriam, Nikolai, Olivia, Patrick, Quentin, Rosalind, Sebastian, Theresa, Ursula, Vincent, Walter, Xenia,
-        Yvonne, Zachary, Amara, Boris, Cecilia, Dmitri, Eleanor, Felix, Greta, Harold, Isabel, Jasper, Kiran, Lydia,
-        Matteo, Nadia, Oscar, Priya, Rafael, Sofia, Tomas, Uma, Valentin, Wendy, Yusuf, Zara, Albert, Bridget, Conrad,
-        Daphne, Elias, Fiona, Gustav, Hannah, Ivan, Joanna, Karl, Louise, Marcus, Natalie, Otto, Penelope, Ramon, Selma,
-        Tobias, Vera, Winston, Adele, Benedict, Camille, Desmond, Edith, Frederick, Gloria, Hector, Irene, Jonas, Kenneth,
-        Lucia, Malcolm, Nora, Orlando, Philippa, Rupert, Stella, Thaddeus, Violet, Wilfred, Agnes, Bernard, Colette,
-        Dominic, Esther, Floyd, Gwendolyn, Horace, Imogen, Jerome, Kasimir, Leonora, Magnus, Noel, Octavia, Percival,
-        Ruth, Simon, Tabitha, Ulrich, Vanessa, Wallace, Anton, Bella, Cyrus, Dora, Ernest, Frances, Gideon, Hilda, Igor,
-        Judith, Konrad, Lorenzo, Maud, Nelson, Ophelia, Peter, Roxana, Stefan, Tamara, Vladimir, Wanda, Abigail, Caspar"""
+        """Mary, John, Daniel, Sandra, Alice, Robert, Helen, Victor, Clara, Edmund, Beatrice, Hugo, Ingrid, Julian,
+        Katya, Leopold, Miriam, Nikolai, Olivia, Patrick, Quentin, Rosalind, Sebastian, Theresa, Ursula,
+        Vincent, Walter, Xenia, Yvonne, Zachary, Amara, Boris, Cecilia, Dmitri, Eleanor, Felix, Greta,
+        Harold, Isabel, Jasper, Kiran, Lydia, Matteo, Nadia, Oscar, Priya, Rafael, Sofia, Tomas, Uma,
+        Valentin, Wendy, Yusuf, Zara, Albert, Bridget, Conrad, Daphne, Elias, Fiona, Gustav, Hannah,
+        Ivan, Joanna, Karl, Louise, Marcus, Natalie, Otto, Penelope, Ramon, Selma, Tobias, Vera,
+        Winston, Adele, Benedict, Camille, Desmond, Edith, Frederick, Gloria, Hector, Irene, Jonas,
+        Kenneth, Lucia, Malcolm, Nora, Orlando, Philippa, Rupert, Stella, Thaddeus, Violet, Wilfred,
+        Agnes, Bernard, Colette, Dominic, Esther, Floyd, Gwendolyn, Horace, Imogen, Jerome, Kasimir,
+        Leonora, Magnus, Noel, Octavia, Percival, Ruth, Simon, Tabitha, Ulrich, Vanessa, Wallace, Anton,
+        Bella, Cyrus, Dora, Ernest, Frances, Gideon, Hilda, Igor, Judith, Konrad, Lorenzo, Maud, Nelson,
+        Ophelia, Peter, Roxana, Stefan, Tamara, Vladimir, Wanda, Abigail, Caspar"""
     ),
     "adjective": Pool.of(
-        """old, small, blue, quiet, broken, golden, northern, eastern, western, southern, narrow, dusty, red, green, white,
-        black, silver, wooden, hidden, ancient, lower, upper, long, round, square, empty, grey, yellow, abandoned, frozen,
-        painted, crooked, marble, distant, stone, rusty, velvet, crimson, painted, secret, tall, dark, bright, iron,
-        copper, forgotten, modern, central, royal, little, purple, brown, polished, striped, heavy, light, hollow, scarlet,
-        amber, ivory, gloomy, sunny, crowded, private"""
+        """old, small, blue, quiet, broken, golden, northern, eastern, western, southern, narrow, dusty, red,
+        green, white, black, silver, wooden, hidden, ancient, lower, upper, long, round, square, empty,
+        grey, yellow, abandoned, frozen, painted, crooked, marble, distant, stone, rusty, velvet,
+        crimson, painted, secret, tall, dark, bright, iron, copper, forgotten, modern, central, royal,
+        little, purple, brown, polished, striped, heavy, light, hollow, scarlet, amber, ivory, gloomy,
+        sunny, crowded, private"""
     ),
     "place": Pool.of(
-        """bathroom, bedroom, garden, hallway, kitchen, office, library, cellar, attic, harbour, mill, market, station,
-        chapel, museum, bakery, stable, workshop, tower, theatre, hospital, school, forest, castle, orchard, village,
-        courtyard, lighthouse, warehouse, greenhouse, vineyard, quarry, laboratory, monastery, tavern, barn, pavilion,
-        archive, studio, dairy, gallery, cottage, embassy, factory, gymnasium, hotel, inn, jetty, kiosk, lodge, mansion,
-        nursery, observatory, palace, rectory, sanatorium, terrace, university, villa, windmill, bank, boathouse, brewery,
-        canteen, cathedral, cinema, corridor, dungeon, foundry, granary, hangar, infirmary, laundry, marina, meadow,
-        pantry, parlour, prison, pharmacy, sawmill, shipyard, smithy, stadium, tannery, valley, wharf, zoo"""
+        """bathroom, bedroom, garden, hallway, kitchen, office, library, cellar, attic, harbour, mill, market,
+        station, chapel, museum, bakery, stable, workshop, tower, theatre, hospital, school, forest,
+        castle, orchard, village, courtyard, lighthouse, warehouse, greenhouse, vineyard, quarry,
+        laboratory, monastery, tavern, barn, pavilion, archive, studio, dairy, gallery, cottage,
+        embassy, factory, gymnasium, hotel, inn, jetty, kiosk, lodge, mansion, nursery, observatory,
+        palace, rectory, sanatorium, terrace, university, villa, windmill, bank, boathouse, brewery,
+        canteen, cathedral, cinema, corridor, dungeon, foundry, granary, hangar, infirmary, laundry,
+        marina, meadow, pantry, parlour, prison, pharmacy, sawmill, shipyard, smithy, stadium, tannery,
+        valley, wharf, zoo"""
     ),
     "object": Pool.of(
-        """apple, football, milk, lantern, ring, letter, map, umbrella, violin, compass, coin, basket, candle, hammer, mirror,
-        notebook, telescope, teapot, blanket, helmet, clock, statue, bottle, dagger, portrait, necklace, ladder, parcel,
-        whistle, crown, saddle, drum, kettle, globe, rope, shovel, feather, hat, carpet, goblet, manuscript, pearl, spoon,
-        trumpet, vase, wallet, anchor, brooch, chalice, diary, easel, flute, gramophone, harp, jug, knife, locket, medal,
-        needle, oar, passport, quilt, rifle, scarf, ticket, typewriter, urn, wheel, axe, bracelet, camera, doll, envelope,
-        fan, glove, idol, jewel, lamp, microscope, overcoat"""
+        """apple, football, milk, lantern, ring, letter, map, umbrella, violin, compass, coin, basket, candle,
+        hammer, mirror, notebook, telescope, teapot, blanket, helmet, clock, statue, bottle, dagger,
+        portrait, necklace, ladder, parcel, whistle, crown, saddle, drum, kettle, globe, rope, shovel,
+        feather, hat, carpet, goblet, manuscript, pearl, spoon, trumpet, vase, wallet, anchor, brooch,
+        chalice, diary, easel, flute, gramophone, harp, jug, knife, locket, medal, needle, oar,
+        passport, quilt, rifle, scarf, ticket, typewriter, urn, wheel, axe, bracelet, camera, doll,
+        envelope, fan, glove, idol, jewel, lamp, microscope, overcoat"""
     ),
     "container": Pool.of(
-        """box, drawer, cupboard, chest, bag, suitcase, barrel, cabinet, jar, crate, trunk, wardrobe, sack, bucket, safe,
-        oven, desk, pouch, casket, tin, hamper, locker, bookcase, cart, wagon, bin, satchel, vault, tent, sideboard"""
+        """box, drawer, cupboard, chest, bag, suitcase, barrel, cabinet, jar, crate, trunk, wardrobe, sack, bucket,
+        safe, oven, desk, pouch, casket, tin, hamper, locker, bookcase, cart, wagon, bin, satchel,
+        vault, tent, sideboard"""
     ),
     "opener": Pool.of(
-        """key, card, lever, button, password, handle, switch, seal, crank, stone, charm, token, code word, badge, dial,
-        chisel, signet, pass, rod, bell, hook, wrench, crowbar, amulet, remote"""
+        """key, card, lever, button, password, handle, switch, seal, crank, stone, charm, token, code word, badge,
+        dial, chisel, signet, pass, rod, bell, hook, wrench, crowbar, amulet, remote"""
     ),
     "opened": Pool.of(
-        """door, gate, chest, safe, vault, cellar, window, cage, trunk, archive, tomb, drawer, strongroom, hatch, tower,
-        cabinet, lift, bridge, tunnel, garage, locker, elevator, portal, coffin, display case, crypt, treasury, shed,
-        barrier, dungeon"""
+        """door, gate, chest, safe, vault, cellar, window, cage, trunk, archive, tomb, drawer, strongroom, hatch,
+        tower, cabinet, lift, bridge, tunnel, garage, locker, elevator, portal, coffin, display case,
+        crypt, treasury, shed, barrier, dungeon"""
     ),
     "job": Pool.of(
-        """doctor, teacher, baker, painter, sailor, lawyer, gardener, pilot, tailor, carpenter, farmer, chemist, singer,
-        blacksmith, librarian, nurse, plumber, judge, dentist, butcher, engineer, fisherman, journalist, mason, musician,
-        optician, photographer, referee, sculptor, translator, watchmaker, weaver, actor, banker, cook, detective"""
+        """doctor, teacher, baker, painter, sailor, lawyer, gardener, pilot, tailor, carpenter, farmer, chemist,
+        singer, blacksmith, librarian, nurse, plumber, judge, dentist, butcher, engineer, fisherman,
+        journalist, mason, musician, optician, photographer, referee, sculptor, translator, watchmaker,
+        weaver, actor, banker, cook, detective"""
     ),
     "event": Pool.of(
-        """wedding, auction, concert, trial, parade, festival, exhibition, conference, regatta, funeral, election, harvest,
-        picnic, lecture, tournament, inspection, coronation, premiere, reunion, eclipse, ceremony, sale, race, audit"""
+        """wedding, auction, concert, trial, parade, festival, exhibition, conference, regatta, funeral, election,
+        harvest, picnic, lecture, tournament, inspection, coronation, premiere, reunion, eclipse,
+        ceremony, sale, race, audit"""
     ),
     "month": Pool.of(
         "January, February, March, April, May, June, July, August, September, October, November, December"
     ),
 }
+
+_TRAINED = {word for pool in _POOLS.values() for word in pool.train}
+
+POOLS = {
+    name: Pool(pool.train, tuple(word for word in pool.validation if word not in _TRAINED))
+    for name, pool in _POOLS.items()
+}
+"""Word pools by slot. A validation word is in no pool's training part."""

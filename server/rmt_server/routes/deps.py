@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.intake import Intake
@@ -10,7 +10,17 @@ from rmt_server.service import Service
 from rmt_server.settings import Settings
 from rmt_server.store import Store
 
-__all__ = ["AfterQuery", "IntakeDep", "JsonOnly", "LimitQuery", "ServiceDep", "SettingsDep", "StoreDep", "TenantDep"]
+__all__ = [
+    "AfterQuery",
+    "IdempotencyKey",
+    "IntakeDep",
+    "JsonOnly",
+    "LimitQuery",
+    "ServiceDep",
+    "SettingsDep",
+    "StoreDep",
+    "TenantDep",
+]
 
 PUBLIC_TENANT = "public"
 
@@ -50,3 +60,7 @@ IntakeDep = Annotated[Intake, Depends(_intake)]
 JsonOnly = Depends(_json_only)
 LimitQuery = Annotated[int, Query(ge=1, le=100, description="Most entries of the page.")]
 AfterQuery = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(max_length=200, description="Send the same key again, and a creation is not done twice."),
+]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.requests import media_type, require_text, upload_complete, upload_length, upload_offset
 from rmt_server.routes.answers import answers_body
-from rmt_server.routes.deps import IntakeDep, ServiceDep, SettingsDep, StoreDep, TenantDep
+from rmt_server.routes.deps import IdempotencyKey, IntakeDep, ServiceDep, SettingsDep, StoreDep, TenantDep
 from rmt_server.schemas import DocumentBody, DocumentRequest, ReadBody, SessionBody
 from rmt_server.settings import Settings
 from rmt_server.store import DocumentRecord
@@ -22,7 +22,11 @@ _ONE_CALL_BODY = {
         "text/plain": _TEXT,
         "application/json": {"schema": {"$ref": "#/components/schemas/DocumentRequest"}},
         "multipart/form-data": {
-            "schema": {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary"}},
+            }
         },
     },
 }
@@ -56,7 +60,7 @@ async def create_session_with_document(
     focus: FocusQuery = None,
 ) -> ReadBody:
     """Send a whole document into a session of its own: streamed text, JSON, or a form with a file."""
-    options, text = await intake.one_call(request, DocumentRequest(text="", focus=focus or []))
+    options, text = await intake.one_call(request, DocumentRequest.model_validate({"text": "", "focus": focus or []}))
     session, document = await intake.receive_whole(tenant, options, text)
     answers = None
     if wait:
@@ -72,7 +76,10 @@ async def create_session_with_document(
 @router.post(
     "/sessions/{sid}/documents",
     status_code=202,
-    responses={200: {"model": DocumentBody, "description": "Read"}, 201: {"model": DocumentBody, "description": "Opened"}},
+    responses={
+        200: {"model": DocumentBody, "description": "Read"},
+        201: {"model": DocumentBody, "description": "Opened"},
+    },
     openapi_extra={"requestBody": {"content": {"text/plain": _TEXT}}},
 )
 async def create_document(
@@ -84,12 +91,13 @@ async def create_document(
     settings: SettingsDep,
     tenant: TenantDep,
     wait: WaitQuery = False,
+    idempotency_key: IdempotencyKey = None,
 ) -> DocumentBody:
     """Send a document into a session; with `Upload-Complete: ?0` the body is its first piece and more follow."""
     require_text(request)
     complete = upload_complete(request, default=True)
-    document = await intake.create(tenant, sid, request, upload_length(request))
-    document = await intake.receive(tenant, document, request.stream(), complete=complete, close_on_error=complete)
+    document = await intake.create(tenant, sid, request, upload_length(request), idempotency_key)
+    document = await intake.receive_again(tenant, document, request.stream(), complete=complete)
     response.headers["Location"] = f"/v1/sessions/{sid}/documents/{document.id}"
     _describe(document, response, settings)
     if not complete:

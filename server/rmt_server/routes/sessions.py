@@ -4,7 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
-from rmt_server.routes.deps import AfterQuery, JsonOnly, LimitQuery, ServiceDep, StoreDep, TenantDep
+from rmt_server.routes.deps import (
+    AfterQuery,
+    IdempotencyKey,
+    JsonOnly,
+    LimitQuery,
+    ServiceDep,
+    StoreDep,
+    TenantDep,
+)
 from rmt_server.schemas import RestoreRequest, SessionBody, SessionPatch, SessionRequest, SessionsBody
 from rmt_server.store import SessionRecord
 
@@ -18,7 +26,11 @@ def _body(session: SessionRecord, response: Response) -> SessionBody:
 
 @router.post("", status_code=201, dependencies=[JsonOnly])
 async def create_session(
-    body: SessionRequest, response: Response, service: ServiceDep, tenant: TenantDep
+    body: SessionRequest,
+    response: Response,
+    service: ServiceDep,
+    tenant: TenantDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> SessionBody:
     """Make a session: an empty memory, one lane for each focus; or a fork of a snapshot."""
     session = await service.create_session(
@@ -29,6 +41,7 @@ async def create_session(
         ttl_s=body.ttl_s,
         metadata=body.metadata,
         from_snapshot=body.from_snapshot,
+        idempotency_key=idempotency_key,
     )
     response.headers["Location"] = f"/v1/sessions/{session.id}"
     return _body(session, response)
@@ -60,9 +73,7 @@ async def update_session(
 ) -> SessionBody:
     """Change metadata or time to live; with `If-Match` only when nothing else has changed."""
     etag = if_match.strip().strip('"') if if_match and if_match.strip() != "*" else None
-    session = await service.update_session(
-        tenant, sid, metadata=body.metadata, ttl_s=body.ttl_s, if_etag=etag
-    )
+    session = await service.update_session(tenant, sid, metadata=body.metadata, ttl_s=body.ttl_s, if_etag=etag)
     return _body(session, response)
 
 

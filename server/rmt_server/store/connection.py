@@ -37,9 +37,7 @@ _UNAVAILABLE = (
 @cache
 def script_source(name: str) -> str:
     """The text of ``<name>.lua``, behind the limits and, for a script on a session, the prelude."""
-    constants = "".join(
-        f"local {key} = {value}\n" for key, value in sorted(vars(limits).items()) if key.isupper()
-    )
+    constants = "".join(f"local {key} = {value}\n" for key, value in sorted(vars(limits).items()) if key.isupper())
     prelude = "" if name in _ON_OTHER_KEYS else (_HERE / "prelude.lua").read_text("utf-8")
     return constants + prelude + (_HERE / f"{name}.lua").read_text("utf-8")
 
@@ -64,9 +62,7 @@ class Connection:
             self._client = RedisCluster.from_url(plain, max_connections=max_connections, **options)
         else:
             self._client = Redis.from_pool(
-                BlockingConnectionPool.from_url(
-                    url, max_connections=max_connections, timeout=timeout_s, **options
-                )
+                BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=timeout_s, **options)
             )
         names = {path.stem for path in _HERE.glob("*.lua")} - {"prelude"}
         self._scripts = {name: self._client.register_script(script_source(name)) for name in names}
@@ -88,9 +84,7 @@ class Connection:
         if answer[0] == "session":
             raise SessionNotFoundError(keys.sid)
         if answer[0] == "fenced":
-            raise FencedError(
-                f"The lease of session {keys.sid} is lost: to a reader, a restore or a restart of Redis."
-            )
+            raise FencedError(f"The lease of session {keys.sid} is lost: to a reader, a restore or a restart of Redis.")
         return answer
 
     async def command(self, *arguments: Argument) -> Any:

@@ -31,9 +31,7 @@ class Documents(Room):
             BackPressureError: Too many complete documents wait to be read.
         """
         declared = "" if length is None else length
-        answer = await self._redis.run_on_session(
-            "create_document", SessionKeys(tenant, sid), document_id, declared
-        )
+        answer = await self._redis.run_on_session("create_document", SessionKeys(tenant, sid), document_id, declared)
         match answer:
             case ["open", open_document]:
                 raise UploadOpenError(open_document.decode())

@@ -58,9 +58,7 @@ class Index:
         while True:
             top = "+" if cursor is None else f"({cursor}"
             wanted = limit - len(items)
-            entries: list[bytes] = await self._redis.command(
-                "ZREVRANGEBYLEX", self._key, top, "-", "LIMIT", 0, wanted
-            )
+            entries: list[bytes] = await self._redis.command("ZREVRANGEBYLEX", self._key, top, "-", "LIMIT", 0, wanted)
             items += await self._live(entries, load)
             if len(entries) < wanted:
                 return Page(tuple(items), None)

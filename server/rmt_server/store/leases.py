@@ -149,9 +149,7 @@ class Leases(Room):
     async def _run(self, script: str, lease: Lease, *arguments: Argument) -> list[Any]:
         """Run a script that wants a lease. A session that is gone is a lease that is lost."""
         try:
-            return await self._redis.run_on_session(
-                script, _keys(lease), lease.owner, lease.fence, *arguments
-            )
+            return await self._redis.run_on_session(script, _keys(lease), lease.owner, lease.fence, *arguments)
         except SessionNotFoundError as error:
             raise FencedError(f"Session {lease.session.id} is gone.") from error
 

@@ -52,9 +52,7 @@ class Sessions(Room):
         pairs = (part for pair in fields.items() for part in pair)
         answer = await self._redis.run_on_session("create_session", keys, state.blob, *pairs)
         created = fields_of(answer[1])
-        await self._index(tenant).add(
-            entry(int(created["created_ms"]), sid), partial(self._find_session, tenant)
-        )
+        await self._index(tenant).add(entry(int(created["created_ms"]), sid), partial(self._find_session, tenant))
         return load_session(tenant, sid, created)
 
     async def get_session(self, tenant: str, sid: str) -> SessionRecord:
@@ -74,9 +72,7 @@ class Sessions(Room):
         session = load_session(tenant, sid, fields_of(answer[1]))
         return session, session.state(answer[2])
 
-    async def list_sessions(
-        self, tenant: str, limit: int = 100, after: str | None = None
-    ) -> Page[SessionRecord]:
+    async def list_sessions(self, tenant: str, limit: int = 100, after: str | None = None) -> Page[SessionRecord]:
         """A tenant's sessions, the newest first."""
         return await self._index(tenant).page(partial(self._find_session, tenant), limit, after)
 
@@ -103,9 +99,7 @@ class Sessions(Room):
         )
         return self._changed(tenant, sid, answer)
 
-    async def restore(
-        self, tenant: str, sid: str, state: StoredState, *, if_etag: str | None = None
-    ) -> SessionRecord:
+    async def restore(self, tenant: str, sid: str, state: StoredState, *, if_etag: str | None = None) -> SessionRecord:
         """Put another memory in the place of the session's.
 
         The text and the documents so far go: they do not belong to that memory. A reader that holds the

@@ -19,13 +19,9 @@ def _there(file: Path) -> Path:
 
 
 Url = Annotated[str, typer.Option("--url", envvar="RMT_URL", help="Where the server is.")]
-ApiKey = Annotated[
-    str | None, typer.Option("--api-key", envvar="RMT_API_KEY", help="Your key.", show_default=False)
-]
+ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="RMT_API_KEY", help="Your key.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-File = Annotated[
-    Path, typer.Argument(metavar="FILE|-", callback=_there, help="What to read; - is standard input.")
-]
+File = Annotated[Path, typer.Argument(metavar="FILE|-", callback=_there, help="What to read; - is standard input.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="The most to list.")]
 SessionId = Annotated[str, typer.Option("--session", "-s", metavar="ID", help="The session.")]
 Focus = Annotated[
@@ -34,9 +30,7 @@ Focus = Annotated[
 ]
 KeepText = Annotated[
     bool | None,
-    typer.Option(
-        "--keep-text/--no-keep-text", help="Keep the text for later rereading.", show_default="the server's"
-    ),
+    typer.Option("--keep-text/--no-keep-text", help="Keep the text for later rereading.", show_default="the server's"),
 ]
 TtlS = Annotated[
     int | None,

@@ -41,9 +41,7 @@ def read(
     session: Annotated[
         str | None, typer.Option("--session", "-s", metavar="ID", help="An existing session; else a new one.")
     ] = None,
-    document: Annotated[
-        str | None, typer.Option(metavar="ID", help="Go on with an upload that broke off.")
-    ] = None,
+    document: Annotated[str | None, typer.Option(metavar="ID", help="Go on with an upload that broke off.")] = None,
     focus: Focus = None,
     keep_text: KeepText = None,
     ttl: TtlS = None,
@@ -104,9 +102,7 @@ def _way_on(view: ProgressView, session: Session, file: Path) -> str:
         return f"Session {session.id} has the first {last.sent_bytes:,} bytes and goes on reading them."
     if last.sent_bytes == last.total_bytes:
         return f"Everything is sent; session {session.id} goes on reading."
-    return (
-        f"Go on with: rmt read {shlex.quote(str(file))} --session {session.id} --document {last.document_id}"
-    )
+    return f"Go on with: rmt read {shlex.quote(str(file))} --session {session.id} --document {last.document_id}"
 
 
 def _report(session: Session, document: Document, as_json: bool) -> None:
@@ -144,9 +140,7 @@ def _finishing(source: BinaryIO | Stream) -> Iterator[None]:
     if not isinstance(source, Stream):
         yield
         return
-    former = {
-        number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    former = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
 
     def finish(number: int, _frame: FrameType | None) -> None:
         source.finish()

@@ -44,9 +44,7 @@ def alone(
 
 
 @sessions.command("list")
-def list_(
-    limit: Limit = 100, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False
-) -> None:
+def list_(limit: Limit = 100, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False) -> None:
     """List the sessions."""
     with connect(url, api_key) as rmt:
         found = first(limit, lambda size, after: rmt.list_sessions(limit=size, after=after))

@@ -28,9 +28,7 @@ from rmt_client.models import Snapshot
 
 snapshots = typer.Typer(help="List, create, export, import, restore and delete snapshots.")
 Id = Annotated[str, typer.Argument(metavar="SNAPSHOT")]
-OfSession = Annotated[
-    str | None, typer.Option("--session", "-s", metavar="ID", help="Only those of one session.")
-]
+OfSession = Annotated[str | None, typer.Option("--session", "-s", metavar="ID", help="Only those of one session.")]
 Name = Annotated[str | None, typer.Option(help="A name for it.")]
 HEAD = ("id", "name", "session", "bytes", "tokens", "size", "created")
 
@@ -63,9 +61,7 @@ def list_(
     if as_json:
         put_json(found)
         return
-    put_table(
-        HEAD, ([s.id, s.name, s.session_id, s.bytes, s.tokens, s.size_bytes, s.created_at] for s in found)
-    )
+    put_table(HEAD, ([s.id, s.name, s.session_id, s.bytes, s.tokens, s.size_bytes, s.created_at] for s in found))
 
 
 @snapshots.command()

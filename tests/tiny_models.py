@@ -1,8 +1,12 @@
-"""Tiny real models with random weights, a tiny trained tokenizer, and checkpoints made of them.
+"""A plugin for all tests: tiny real models with random weights, a tiny trained tokenizer, checkpoints made of them.
 
 ``tiny_backbone(family)`` builds a model, ``backbone_dir(family)`` a Hugging Face directory of it, and
 ``tiny_checkpoint(...)`` a whole checkpoint directory. ``smollm2_tokenizer`` is the real one.
+
+PyTorch is imported by the fixtures that need it, so that tests of a client start at once.
 """
+
+from __future__ import annotations
 
 import os
 
@@ -10,35 +14,18 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from rmt_model.adapter import with_adapter
-from rmt_model.backbone import load_backbone, load_tokenizer, quiet_transformers
-from rmt_model.checkpoint import save_checkpoint
-from rmt_model.config import RMTConfig
-from rmt_model.errors import CheckpointError
-from rmt_model.pull import pull
-from rmt_model.recurrent import RecurrentMemoryTransformer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
 
-BackboneFactory = Callable[..., PreTrainedModel]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedModel
+
+BackboneFactory = Callable[..., "PreTrainedModel"]
 DirectoryFactory = Callable[..., Path]
 
 END_OF_TEXT = "<|endoftext|>"
-FAMILIES = ("llama", "gpt2", "qwen2", "gpt_neox")
 LORA_TARGETS = {"llama": ["q_proj", "v_proj", "down_proj"], "gpt2": ["c_attn", "c_proj"]}
 TEXT = """Mary went to the bathroom. John moved to the hallway. Where is Mary? Mary is in the bathroom.
 Daniel travelled to the office; Sandra journeyed back to the garden, the kitchen and the bedroom.
@@ -49,6 +36,8 @@ It was the best of times, it was the worst of times, it was the age of wisdom. Q
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Tokenizer:
     """A byte-level BPE tokenizer with 400 tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -63,6 +52,17 @@ def tiny_tokenizer() -> Tokenizer:
 @pytest.fixture(scope="session")
 def tiny_backbone(tiny_tokenizer: Tokenizer) -> BackboneFactory:
     """Builds a random model: ``tiny_backbone(family, layers=2, seed=0)``."""
+    import torch
+    from transformers import (
+        GPT2Config,
+        GPT2LMHeadModel,
+        GPTNeoXConfig,
+        GPTNeoXForCausalLM,
+        LlamaConfig,
+        LlamaForCausalLM,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+    )
 
     def build(family: str = "llama", layers: int = 2, seed: int = 0) -> PreTrainedModel:
         torch.manual_seed(seed)
@@ -94,6 +94,8 @@ def backbone_dir(
     tiny_backbone: BackboneFactory, tiny_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
 ) -> DirectoryFactory:
     """Writes a Hugging Face directory: ``backbone_dir(family, layers=2, seed=0)``; the same one each time."""
+    from rmt_model.backbone import quiet_transformers
+
     made: dict[tuple[str, int, int], Path] = {}
 
     def make(family: str = "llama", layers: int = 2, seed: int = 0) -> Path:
@@ -109,14 +111,19 @@ def backbone_dir(
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(
-    backbone_dir: DirectoryFactory, tmp_path_factory: pytest.TempPathFactory
-) -> DirectoryFactory:
+def tiny_checkpoint(backbone_dir: DirectoryFactory, tmp_path_factory: pytest.TempPathFactory) -> DirectoryFactory:
     """Writes a checkpoint of random weights on a tiny base, a new directory each time.
 
     ``tiny_checkpoint(family="llama", base_layers=2, seed=1, **fields of RMTConfig)``; by default 4 memory
     vectors, segments of 16 tokens and a gated update.
     """
+    import torch
+
+    from rmt_model.adapter import with_adapter
+    from rmt_model.backbone import load_backbone
+    from rmt_model.checkpoint import save_checkpoint
+    from rmt_model.config import RMTConfig
+    from rmt_model.recurrent import RecurrentMemoryTransformer
 
     def make(family: str = "llama", base_layers: int = 2, seed: int = 1, **fields: Any) -> Path:
         base = backbone_dir(family, base_layers)
@@ -142,6 +149,10 @@ def tiny_checkpoint(
 @pytest.fixture(scope="session")
 def smollm2_tokenizer() -> Tokenizer:
     """The real tokenizer of the backbone that `make install` pulls."""
+    from rmt_model.backbone import load_tokenizer
+    from rmt_model.errors import CheckpointError
+    from rmt_model.pull import pull
+
     try:
         return load_tokenizer(pull("smollm2-135m-instruct"))
     except CheckpointError as error:

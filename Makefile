@@ -1,0 +1,60 @@
+# The commands of this project. `make install` creates .venv with everything; the others call it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test check format openapi bench faults clean
+
+help: ## show this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+install: .venv/installed ## create .venv with everything, and fetch the backbone into the cache
+
+.venv/installed: constraints.txt pyproject.toml model/pyproject.toml server/pyproject.toml clients/python/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed: set PYTHON=/path/to/python3'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'Python cannot make virtual environments here. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --upgrade pip
+	$(PIP) install torch
+	$(PIP) install -e model -e 'server[embedded]' -e clients/python --group dev
+	$(BIN)/rmt-model pull
+	@touch $@
+
+demo: install ## read a long text with facts hidden in it, and answer questions: about three minutes
+	$(BIN)/python clients/demo/demo.py
+
+serve: install ## start the service for real use
+	@$(BIN)/rmt-server serve
+
+test: install ## run all tests
+	$(BIN)/python -m pytest -q
+
+check: install ## lint, types, import arrows, wire contract: what CI checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy model/rmt_model server/rmt_server clients/python/rmt_client
+	$(BIN)/lint-imports
+	$(BIN)/rmt-server openapi | diff - docs/openapi.json || { echo 'run: make openapi'; exit 1; }
+
+format: install ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+openapi: install ## write docs/openapi.json anew
+	$(BIN)/rmt-server openapi > docs/openapi.json
+
+bench: install ## measure; nothing else should run meanwhile
+	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/tokenizer.py
+
+faults: install ## the tests that kill processes on purpose
+	$(BIN)/python -m pytest -q -m faults
+
+clean: ## remove the virtual environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,176 @@
+"""Reading speed: the engine against a bare loop over the backbone's body, and the server against the engine.
+
+All three read the same number of tokens in the same shapes, in turn, several times; the table shows medians. The bare
+loop does nothing but call the body on ready-made vectors: no embedding, no memory, no update.
+"""
+
+import argparse
+import json
+import platform
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import torch
+
+from rmt_client import Client
+from rmt_model.checkpoint import load_checkpoint
+from rmt_model.engine import Engine
+from rmt_model.types import LaneSegment
+
+
+@dataclass(frozen=True)
+class Row:
+    """Speed of one way of reading, in document tokens a second."""
+
+    what: str
+    tokens_per_s: float
+    lowest: float
+    highest: float
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", default="rmt-smollm2-small")
+    parser.add_argument("--segments", type=int, default=32, help="segments in one measurement")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    options = parser.parse_args()
+    checkpoint = load_checkpoint(options.checkpoint, device=options.device)
+    engine = Engine(checkpoint, slots=4)
+    size, memory = checkpoint.config.segment_tokens, checkpoint.config.memory_tokens
+    rng = random.Random(1)
+    segments = [[rng.randrange(1000, 40000) for _ in range(size)] for _ in range(options.segments)]
+    vectors = torch.randn(1, memory + size + memory, checkpoint.model.hidden, device=options.device) * 0.1
+    text = _text(engine, options.segments * size)
+
+    with _server(options.checkpoint) as url, Client(url) as rmt:
+        ways: dict[str, Callable[[], float]] = {
+            "bare body": lambda: _bare(engine, vectors, options.segments) / (options.segments * size),
+            "engine": lambda: _engine(engine, segments) / (options.segments * size),
+            "server": lambda: _served(rmt, text),
+        }
+        for way in ways.values():
+            way()
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(options.runs):
+            for name, way in ways.items():
+                seconds[name].append(way())
+    rows = [Row(name, 1 / statistics.median(each), 1 / max(each), 1 / min(each)) for name, each in seconds.items()]
+    ratios = {
+        f"{way} / {base}": statistics.median(b / w for b, w in zip(seconds[base], seconds[way], strict=True))
+        for way, base in (("engine", "bare body"), ("server", "engine"))
+    }
+    _report(rows, ratios, options)
+    return 0
+
+
+def _bare(engine: Engine, vectors: torch.Tensor, segments: int) -> float:
+    body = engine.model.body
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for _ in range(segments):
+            body(inputs_embeds=vectors, use_cache=False)
+    _synchronize(vectors.device)
+    return time.perf_counter() - started
+
+
+def _engine(engine: Engine, segments: list[list[int]]) -> float:
+    slots = engine.open(1)
+    started = time.perf_counter()
+    for segment in segments:
+        engine.read([LaneSegment(slots[0], segment)])
+    _synchronize(engine.model.device)
+    seconds = time.perf_counter() - started
+    engine.close(slots)
+    return seconds
+
+
+def _served(rmt: Client, text: str) -> float:
+    """Seconds a token, from the first byte sent to the last segment read."""
+    session = rmt.create_session(keep_text=False)
+    started = time.perf_counter()
+    rmt.read(session.id, text)
+    seconds = time.perf_counter() - started
+    tokens = rmt.get_session(session.id).tokens
+    rmt.delete_session(session.id)
+    return seconds / tokens
+
+
+def _text(engine: Engine, tokens: int) -> str:
+    """Text of about so many tokens."""
+    whole = "\n".join(topics[name] for name in sorted(topics))
+    text = whole[: tokens * 5]
+    ids = engine.checkpoint.tokenizer.encode(text, add_special_tokens=False)
+    return text[: ids.offsets[min(tokens, len(ids.offsets) - 1)][1]]
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def _server(checkpoint: str) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as data:
+        serve = ["serve", "--port", str(port), "--data-dir", data, "--checkpoint", checkpoint]
+        command = [str(Path(sys.executable).with_name("rmt-server")), *serve]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _wait_until_ready(f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _wait_until_ready(url: str) -> None:
+    from rmt_client import RmtError
+
+    for _ in range(600):
+        try:
+            with Client(url) as rmt:
+                if rmt.status().ready:
+                    return
+        except RmtError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError("the server did not become ready within a minute")
+
+
+def _report(rows: list[Row], ratios: dict[str, float], options: argparse.Namespace) -> None:
+    for row in rows:
+        print(f"{row.what:12} {row.tokens_per_s:10,.0f} tokens/s   ({row.lowest:,.0f} .. {row.highest:,.0f})")
+    for name, ratio in ratios.items():
+        print(f"{name:20} {ratio:.3f}")
+    if options.out:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
+        record = {
+            "machine": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "device": options.device,
+            "commit": commit.strip(),
+            "runs": options.runs,
+            "rows": [asdict(row) for row in rows],
+            "ratios": ratios,
+        }
+        options.out.write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Measuring what a checkpoint can answer, and over which distance."""

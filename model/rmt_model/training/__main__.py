@@ -1,0 +1,73 @@
+"""`python -m rmt_model.training RUN_DIR --books DIR`: train the bundled checkpoint; started again, it goes on.
+
+Six stages: facts and question in one segment, then one segment of memory between them, then more and longer ones. On
+two cores it takes about an hour and a half.
+"""
+
+import argparse
+import sys
+import sysconfig
+from pathlib import Path
+
+import torch
+
+from rmt_model.backbone import load_backbone, load_tokenizer
+from rmt_model.checkpoint import save_checkpoint
+from rmt_model.config import RMTConfig
+from rmt_model.recurrent import RecurrentMemoryTransformer
+from rmt_model.training.background import Background, read_texts, split_by_author
+from rmt_model.training.samples import SampleBuilder
+from rmt_model.training.trainer import Stage, Trainer, TrainerSettings
+
+BASE = "smollm2-135m-instruct"
+# Of the thirty layers: the first three, and those in which the backbone looks back to what followed an earlier token
+# (induction heads, found by their attention on repeated random tokens).
+LAYERS = (0, 1, 2, 16, 17, 18, 22, 23)
+KINDS = ("person_place", "opens", "object_place")
+STAGES = (
+    Stage(0, 0, (48, 96, 128), 2400, 300, focus_share=0.3, advance_at=0.90),
+    Stage(1, 1, (32, 48), 2400, 200, focus_share=0.5, advance_at=0.88, longest_share=0.8),
+    Stage(2, 2, (32, 64, 96), 2800, 150, advance_at=0.90, longest_share=0.6),
+    Stage(4, 2, (64, 128), 3600, 150, focus_share=0.65, advance_at=0.93),
+    Stage(4, 2, (128, 192, 256), 5000, 300, focus_share=0.65, advance_at=1.1),
+)
+
+
+def main() -> int:
+    """Train to the end of the curriculum and write the checkpoint."""
+    parser = argparse.ArgumentParser(prog="python -m rmt_model.training", description=__doc__)
+    parser.add_argument("run", type=Path, help="folder for the log, the resumable state and the checkpoint")
+    parser.add_argument("--books", type=Path, required=True, help="folder of text files; held-out authors are left out")
+    parser.add_argument("--seed", type=int, default=2304)
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    model, tokenizer = _untrained(), load_tokenizer(BASE)
+    books, _ = split_by_author(options.books.glob("*.txt"))
+    code = Path(sysconfig.get_path("stdlib")).glob("*.py")
+    background = Background.of(read_texts(books, 24_000_000) + read_texts(code, 4_000_000), tokenizer)
+    builder = SampleBuilder(tokenizer, model.config, background, "train", KINDS)
+    trainer = Trainer(model, builder, TrainerSettings(STAGES, seed=options.seed, learning_rate=5e-4), options.run)
+    for record in trainer.train():
+        sys.stderr.write(
+            f"step {record['step']} stage {record['stage']} {record['mode']} {record['segments']} x "
+            f"{record['segment_tokens']} tokens: loss {record['loss']:.3f}, right {record['accuracy']:.2f}, "
+            f"{record['seconds']:.1f} s\n"
+        )
+    directory = save_checkpoint(options.run / "checkpoint", model, dtype=torch.float16)
+    sys.stdout.write(f"{directory}\n")
+    return 0
+
+
+def _untrained() -> RecurrentMemoryTransformer:
+    """The cut backbone with a fresh memory; token embeddings, and so the vocabulary projection, stay as they are."""
+    backbone = load_backbone(BASE, layers=LAYERS)
+    embeddings = backbone.get_input_embeddings().weight.requires_grad_(False)
+    scale = float(embeddings.std())
+    config = RMTConfig(BASE, layers=LAYERS, update="gated", memory_scale=scale)
+    model = RecurrentMemoryTransformer(backbone, config)
+    torch.nn.init.normal_(model.cell.initial, std=scale)
+    return model
+
+
+if __name__ == "__main__":
+    sys.exit(main())
