@@ -8,6 +8,7 @@ code 1 when fewer than 7 of 8 answers are right, or when a restored memory answe
 import argparse
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -30,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LARGEST_CHUNK_BYTES = 48 * 1024
 ENOUGH_RIGHT = 7
 SHORT_TEXT_CHARS = 1400
+_WITHOUT_WEB_FONTS = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,20 @@ def main() -> int:
     parser.add_argument("--url", help="use this server instead of starting one")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data" / "demo", help="where its Redis keeps its data")
     parser.add_argument("--seed", type=int, default=11, help="decides where the facts lie and how the text is cut")
+    parser.add_argument("--picture", type=Path, help="save what is printed as an SVG")
     options = parser.parse_args()
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(
+        highlight=False, soft_wrap=True, record=options.picture is not None, width=options.picture and 112
+    )
     try:
         with _server(options.url, options.data_dir, console) as url, Client(url) as rmt:
-            return _run(rmt, random.Random(options.seed), console)
+            code = _run(rmt, random.Random(options.seed), console)
     except (RmtError, OSError, subprocess.SubprocessError) as error:
         console.print(f"[red]The demo failed:[/red] {error}")
-        return 1
+        code = 1
+    if options.picture:
+        console.save_svg(str(options.picture), title="make demo", code_format=_WITHOUT_WEB_FONTS)
+    return code
 
 
 def _run(rmt: Client, rng: random.Random, console: Console) -> int:

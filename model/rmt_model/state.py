@@ -1,8 +1,9 @@
 """ReaderState: everything that reading a document left behind, and its form in bytes.
 
 The form is one safetensors file, never a pickle: what Redis holds, and what a snapshot is. Its size depends on the
-number of lanes alone: the remainder is padded to fixed sizes, so a state after ten million tokens is as large as one
-after ten thousand.
+lanes alone: header and remainder are padded to fixed sizes, with room for a segment of 1024 tokens, for the most text
+that is held back, and for the largest counters. So a state after ten million tokens is as large as one after ten
+thousand.
 """
 
 import json
@@ -24,7 +25,7 @@ __all__ = ["STATE_SCHEMA", "ReaderState"]
 
 STATE_SCHEMA = 1
 _HEADER = "rmt_reader_state"
-_HEADER_UNIT, _PENDING_UNIT, _TEXT_UNIT = 1024, 256, 4096
+_HEADER_UNIT, _PENDING_UNIT, _TEXT_UNIT = 1024, 1024, 8192
 _MAX_HEADER_BYTES = 1 << 20
 _MOST = 1 << 50  # where counters are still exact in Lua, with room to grow
 _LENGTHS = ("pending", "held", "undecoded", "digest_rest")
@@ -93,8 +94,9 @@ class ReaderState:
             "pending": _padded(np.array(self.pending, dtype=np.int32), _PENDING_UNIT),
             "text": _padded(np.frombuffer(text, dtype=np.uint8), _TEXT_UNIT),
         }
-        encoded = json.dumps(header)
-        content: bytes = save(tensors, {_HEADER: encoded.ljust(-(-len(encoded) // _HEADER_UNIT) * _HEADER_UNIT)})
+        room = len(json.dumps(header | dict.fromkeys((*_LENGTHS, "bytes_fed", *_COUNTERS), _MOST)))
+        encoded = json.dumps(header).ljust(-(-room // _HEADER_UNIT) * _HEADER_UNIT)
+        content: bytes = save(tensors, {_HEADER: encoded})
         return content
 
     @classmethod

@@ -225,10 +225,10 @@ class _CutRule(NamedTuple):
 
 # The last character of a word: never white space, and no normalizer makes white space of it or drops it.
 _WORD_END = r"(?<=[\w!-~、-〟！-｠])"
-# Letters and digits before punctuation other than the apostrophe, with which "'s" begins.
-_BEFORE_MARK = r"(?<=[0-9A-Za-z一-龥ぁ-ゖァ-ヺ가-힣])(?=[!-&(-/:-@\[-`{-~、。，！？：；])"
+# Letters and digits before punctuation.
+_BEFORE_MARK = r"(?<=[0-9A-Za-z一-龥ぁ-ゖァ-ヺ가-힣])(?=[!-/:-@\[-`{-~、。，！？：；])"
 
-_GAPS = _CutRule(rf"{_WORD_END}(?=[ \t\r\n])", "a")
+_GAPS = _CutRule(rf"{_WORD_END}(?=[ \t\r\n])")
 _WORDS = _CutRule(rf"{_GAPS.boundary}|{_BEFORE_MARK}", "a")
 _LINES = _CutRule(rf"{_WORD_END}(?=[ \t])|(?<=[\r\n])(?=\w)|{_BEFORE_MARK}")
 _SPACES = _CutRule(rf"{_WORD_END}(?= )", "a")

@@ -38,7 +38,9 @@ def read_weights(path: Path, rename: Callable[[str], str | None] = str) -> dict[
     """
     try:
         with path.open("rb") as file:
-            if file.read(4).startswith(_PICKLE_STARTS):
+            start = file.read(9)
+            # The length of a safetensors header may look like a pickle's start, but then its JSON follows.
+            if start.startswith(_PICKLE_STARTS) and not start.endswith(b"{"):
                 raise CheckpointError(f"{path} is a pickle, which can run code when it is loaded; use safetensors")
         with safe_open(path, framework="pt") as tensors:
             names = {name: rename(name) for name in tensors.keys()}  # noqa: SIM118 - it is no mapping

@@ -30,7 +30,7 @@ _PROBLEM = {
 
 
 def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
-    """The ASGI application around an open store and a loaded engine; its lifespan runs the scheduler."""
+    """The ASGI application around a store and an engine; its lifespan runs the scheduler, and closes the store."""
     metrics = Metrics()
     scheduler = Scheduler(store, engine, settings, metrics)
     service = Service(store, scheduler, settings)
@@ -44,6 +44,7 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
         finally:
             scheduler.stop()
             await _finish(reading, settings.drain_s)
+            await store.close()
 
     app = _described(lifespan)
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics

@@ -3,12 +3,15 @@
 import argparse
 import json
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from types import FrameType
 
 import torch
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
 from rmt_model.backbone import BACKBONES
@@ -97,9 +100,27 @@ def _device(settings: Settings) -> str:
     return settings.device
 
 
-def _server(app: object, settings: Settings) -> uvicorn.Server:
+class _Server(uvicorn.Server):
+    """Stops reading at the signal itself, beside the requests that are still served, and ends without an error.
+
+    Uvicorn would raise the signal again at the end: to a supervisor that is a crash.
+    """
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; a second Ctrl+C stops without waiting for anybody."""
+        del frame
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+        self._app.state.scheduler.stop()
+
+
+def _server(app: FastAPI, settings: Settings) -> uvicorn.Server:
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         host=settings.host,
         port=settings.port,
         log_level="info",
@@ -109,4 +130,4 @@ def _server(app: object, settings: Settings) -> uvicorn.Server:
         server_header=False,
         date_header=True,
     )
-    return uvicorn.Server(config)
+    return _Server(app, config)

@@ -269,15 +269,9 @@ class EmptyQuestionError(UnprocessableError):
 
 
 class QuestionTooLongError(UnprocessableError):
-    """A question that does not fit beside the memory and a segment."""
+    """A question that does not fit into a segment."""
 
     slug, title = "question-too-long", "Question too long"
-
-    def __init__(self, question_tokens: int, limit_tokens: int) -> None:
-        super().__init__(
-            f"The question has {question_tokens} tokens; the limit is {limit_tokens}.",
-            {"question-tokens": question_tokens, "limit-tokens": limit_tokens},
-        )
 
 
 class BusyError(RmtServerError):

@@ -8,14 +8,17 @@ from starlette.requests import Request
 
 from rmt_server.errors import (
     BackPressureError,
+    BusyError,
     CompletedUploadError,
     InvalidUtf8Error,
     OffsetMismatchError,
+    RmtServerError,
     TooLargeError,
+    UnprocessableError,
 )
 from rmt_server.metrics import Metrics
 from rmt_server.multipart import MultipartUpload
-from rmt_server.requests import json_body, media_type, require_text
+from rmt_server.requests import declared_bytes, json_body, media_type, require_text
 from rmt_server.scheduler import Scheduler
 from rmt_server.schemas import DocumentRequest
 from rmt_server.service import Service, new_id
@@ -40,26 +43,42 @@ class Intake:
         self._scheduler = scheduler
         self._settings = settings
         self._metrics = metrics
+        self._piece_bytes = min(_PIECE_BYTES, settings.max_unread_bytes)
 
     async def one_call(
-        self, request: Request, options: DocumentRequest
+        self, request: Request, options: DocumentRequest, *, wait: bool
     ) -> tuple[DocumentRequest, AsyncIterator[bytes]]:
         """What a one-call body asks for, and its text: a text body, JSON, or a form with a file.
 
         Args:
             request: The request, of whose body nothing has been read.
             options: What its query says; JSON says all of it itself.
+            wait: Whether the caller waits until the document has been read.
+
+        Raises:
+            UnprocessableError: Questions that cannot be answered, or that nobody waits for.
         """
+        options, text = await self._options_and_text(request, options)
+        self._service.check_questions(options.questions)
+        if options.questions and not wait:
+            raise UnprocessableError("Questions are answered when the document has been read: send ?wait=true.")
+        return options, text
+
+    async def _options_and_text(
+        self, request: Request, options: DocumentRequest
+    ) -> tuple[DocumentRequest, AsyncIterator[bytes]]:
         kind = media_type(request)
         if kind == "application/json":
             options = await json_body(request, DocumentRequest, self._settings.max_json_bytes)
             return options, _pieces(options.text.encode())
         if kind == "multipart/form-data":
+            self._require_room(declared_bytes(request) - self._settings.max_json_bytes)
             upload = MultipartUpload(request, self._settings.max_json_bytes)
             await upload.read_fields()
             named = {name: upload.fields[name] for name in ("focus", "questions") if name in upload.fields}
             return options.model_copy(update=named), upload.chunks()
         require_text(request)
+        self._require_room(declared_bytes(request))
         return options, request.stream()
 
     async def receive_whole(
@@ -85,38 +104,59 @@ class Intake:
         self, tenant: str, sid: str, request: Request, length: int | None, idempotency_key: str | None
     ) -> DocumentRecord:
         """Begin a document in a session; one that declares itself too large is refused before it begins."""
-        declared = request.headers.get("content-length", "")
-        size = max(length or 0, int(declared) if declared.isdecimal() else 0)
-        if size > self._settings.max_document_bytes:
-            raise TooLargeError(self._settings.max_document_bytes)
+        self._require_room(max(length or 0, declared_bytes(request)))
         return await self._store.create_document(
             tenant, sid, new_id("doc", *((tenant, sid, idempotency_key) if idempotency_key else ())), length
         )
 
     async def receive_again(
-        self, tenant: str, document: DocumentRecord, body: AsyncIterator[bytes], *, complete: bool
+        self, tenant: str, document: DocumentRecord, body: AsyncIterator[bytes], *, complete: bool, repeatable: bool
     ) -> DocumentRecord:
         """Receive the body that a document was created with; sent again, only what is missing of it is appended.
 
-        A whole document that breaks off or is refused ends where it stands: its sender does not know how to go on.
+        A whole document that is refused ends where it stands. So does one that breaks off, unless its sender can send
+        it again: nobody else would know how to go on with it.
+
+        Args:
+            tenant: Whose document it is.
+            document: The document, just begun or found by its idempotency key.
+            body: All that the document was created with.
+            complete: Whether the document ends with the body.
+            repeatable: Whether the sender knows an idempotency key, with which the same body may come again.
+
+        Raises:
+            CompletedUploadError: The document is complete, and was not made of this body.
         """
         if document.complete:
+            size = await _size(body)
+            if size > document.offset or (complete and size < document.offset):
+                raise CompletedUploadError(document.id)
             return document
-        rest = _skipping(body, document.offset)
-        return await self.receive(tenant, document, rest, complete=complete, close_on_error=complete)
+        try:
+            return await self.receive(tenant, document, _skipping(body, document.offset), complete=complete)
+        except BaseException as error:
+            refused = isinstance(error, RmtServerError) and not isinstance(error, BusyError)
+            if complete and (refused or not repeatable):
+                await asyncio.shield(self.cancel(tenant, document))
+            raise
 
-    def at_offset(self, document: DocumentRecord, offset: int) -> DocumentRecord:
-        """The document, if it continues at that offset.
+    async def append(
+        self, tenant: str, sid: str, document_id: str, request: Request, *, offset: int, complete: bool
+    ) -> DocumentRecord:
+        """Append a request's body to a document that continues at `offset`.
 
         Raises:
             CompletedUploadError: It is complete.
             OffsetMismatchError: It continues elsewhere.
+            TooLargeError: It would exceed the limit.
         """
+        document = await self._store.get_document(tenant, sid, document_id)
         if document.complete:
             raise CompletedUploadError(document.id)
         if document.offset != offset:
             raise OffsetMismatchError(document.offset, offset)
-        return document
+        self._require_room(offset + declared_bytes(request))
+        return await self.receive(tenant, document, request.stream(), complete=complete)
 
     async def cancel(self, tenant: str, document: DocumentRecord) -> None:
         """End an open upload where it stands."""
@@ -130,7 +170,6 @@ class Intake:
         body: AsyncIterator[bytes],
         *,
         complete: bool,
-        close_on_error: bool = False,
     ) -> DocumentRecord:
         """Append a body to a document as it arrives.
 
@@ -141,27 +180,16 @@ class Intake:
             document: The document as it stands; the body continues at its offset.
             body: The pieces of the body.
             complete: Whether the document ends with the body.
-            close_on_error: Whether a body that breaks off or is refused ends the document where it stands, because its
-                sender does not know how to go on with it.
 
         Raises:
             InvalidUtf8Error: The text stops being UTF-8 at some byte; what came before it stays.
             TooLargeError: The document would exceed the limit; what came before stays.
             BackPressureError: Nothing could be accepted for `back_pressure_wait_s`.
+            BusyError: The server is stopping; what came before stays.
         """
-        try:
-            return await self._receive(tenant, document, body, complete=complete)
-        except BaseException:
-            if close_on_error:
-                await asyncio.shield(self.cancel(tenant, document))
-            raise
-
-    async def _receive(
-        self, tenant: str, document: DocumentRecord, body: AsyncIterator[bytes], *, complete: bool
-    ) -> DocumentRecord:
         async for chunk in body:
-            for start in range(0, len(chunk), _PIECE_BYTES):
-                document = await self._accept(tenant, document, chunk[start : start + _PIECE_BYTES])
+            for start in range(0, len(chunk), self._piece_bytes):
+                document = await self._accept(tenant, document, chunk[start : start + self._piece_bytes])
         if complete:
             if document.utf8_tail:
                 raise InvalidUtf8Error(document.offset - len(document.utf8_tail))
@@ -169,9 +197,9 @@ class Intake:
         return document
 
     async def _accept(self, tenant: str, document: DocumentRecord, piece: bytes) -> DocumentRecord:
-        room = self._settings.max_document_bytes - document.offset
-        if len(piece) > room:
-            raise TooLargeError(self._settings.max_document_bytes)
+        if self._scheduler.stopping:
+            raise BusyError("The server is stopping.")
+        self._require_room(document.offset + len(piece))
         gate = Utf8Gate(document.utf8_tail)
         valid = gate.admit(piece)
         if valid is None:
@@ -205,6 +233,18 @@ class Intake:
             self._metrics.accepted_bytes.inc(len(data))
             self._scheduler.wake()
             return accepted
+
+    def _require_room(self, size_bytes: int) -> None:
+        """Refuse a document of a size above the limit."""
+        if size_bytes > self._settings.max_document_bytes:
+            raise TooLargeError(self._settings.max_document_bytes)
+
+
+async def _size(body: AsyncIterator[bytes]) -> int:
+    size = 0
+    async for chunk in body:
+        size += len(chunk)
+    return size
 
 
 async def _pieces(text: bytes) -> AsyncIterator[bytes]:

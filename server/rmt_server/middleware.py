@@ -5,19 +5,27 @@ import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rmt_server.errors import TooLargeError
 from rmt_server.metrics import Metrics
+from rmt_server.problems import unexpected
+from rmt_server.requests import declared_bytes
 
 __all__ = ["BodyLimit", "RequestContext"]
 
+_NO_ANSWER = 499
 _REQUEST_ID = re.compile(r"[\w.\-]{1,64}", re.ASCII)
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _STREAMED = re.compile(r"/v1/(sessions/[^/]+/)?documents(/[^/]+)?|/v1/snapshots")
 
 
 class RequestContext:
-    """Gives every request an id, echoes it as `X-Request-Id`, and counts and times the request."""
+    """Gives every request an id, echoes it as `X-Request-Id`, and counts and times the request.
+
+    It stands around everything else, so it also answers when something fails that nobody expected to.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -31,7 +39,7 @@ class RequestContext:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 499
+        status = _NO_ANSWER
         started = time.monotonic()
 
         async def send_with_id(message: Message) -> None:
@@ -43,9 +51,14 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except Exception as error:
+            if status != _NO_ANSWER:
+                raise
+            await unexpected(Request(scope), error)(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
-            self.metrics.requests.labels(scope["method"], route, status).inc()
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self.metrics.requests.labels(method, route, status).inc()
             self.metrics.request_seconds.labels(route).observe(time.monotonic() - started)
 
 
@@ -61,14 +74,14 @@ class BodyLimit:
         if scope["type"] != "http" or _STREAMED.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
-        received = 0
+        declared, received = declared_bytes(Request(scope)), 0
 
         async def receive_limited() -> Message:
             nonlocal received
-            message = await receive()
+            message = await receive() if declared <= self.limit_bytes else {}
             received += len(message.get("body", b""))
-            if received > self.limit_bytes:
-                raise HTTPException(413, f"The limit is {self.limit_bytes} bytes.")
+            if max(declared, received) > self.limit_bytes:
+                raise TooLargeError(self.limit_bytes)
             return message
 
         await self.app(scope, receive_limited, send)

@@ -14,10 +14,11 @@ from starlette.responses import Response
 from rmt_model.errors import FingerprintError, QuestionError, RmtModelError
 from rmt_server.errors import BadRequestError, BusyError, ConflictError, RmtServerError, UnprocessableError
 
-__all__ = ["install_problems"]
+__all__ = ["install_problems", "unexpected"]
 
 _MEDIA_TYPE = "application/problem+json"
 _CLIENT_CLOSED_REQUEST = 499
+_MOST_ERRORS = 10
 _log = logging.getLogger(__name__)
 
 
@@ -34,13 +35,13 @@ def install_problems(app: FastAPI) -> None:
             return _answer(request, UnprocessableError(f"{error}."))
         if isinstance(error, FingerprintError):
             return _answer(request, ConflictError(f"{error}."))
-        return await unknown(request, error)
+        raise error
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         details = [
             {"field": ".".join(map(str, one["loc"])), "problem": one["msg"], "kind": one["type"]}
-            for one in error.errors()
+            for one in error.errors()[:_MOST_ERRORS]
         ]
         if any(one["kind"] == "json_invalid" for one in details):
             return _answer(
@@ -52,6 +53,8 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, RmtServerError):  # met by FastAPI while it read the body
+            return _answer(request, error.__cause__)
         problem = {
             "type": "about:blank",
             "title": error.detail,
@@ -65,10 +68,11 @@ def install_problems(app: FastAPI) -> None:
         del request, error
         return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
-    @app.exception_handler(Exception)
-    async def unknown(request: Request, error: Exception) -> Response:
-        _log.error("request %s failed", request.state.request_id, exc_info=error)
-        return _answer(request, RmtServerError("Something went wrong in the server; its log has the request id."))
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """The answer to an error that nobody expected: the log has it, the caller has the request's id."""
+    _log.error("request %s failed", request.state.request_id, exc_info=error)
+    return _answer(request, RmtServerError("Something went wrong in the server; its log has the request id."))
 
 
 def _answer(request: Request, error: RmtServerError) -> Response:

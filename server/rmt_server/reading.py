@@ -22,9 +22,11 @@ _PIECE_BYTES = 16 * 1024
 _LOOKAHEAD_SEGMENTS = 4
 
 
-def stored(state: ReaderState) -> StoredState:
+def stored(state: ReaderState, waiting_segments: int = 0) -> StoredState:
     """A reader state as the store keeps it."""
-    return StoredState(state.to_bytes(), state.bytes_read, state.tokens_read, state.segments_read, state.digest)
+    return StoredState(
+        state.to_bytes(), state.bytes_read, state.tokens_read, state.segments_read, state.digest, waiting_segments
+    )
 
 
 class Reading:
@@ -36,12 +38,12 @@ class Reading:
     def __init__(self, store: Store, engine: Engine, lease: Lease) -> None:
         state = ReaderState.from_bytes(lease.state.blob)
         self.lease = lease
-        self.slots = engine.open(state.memory)
         self.exhausted = False
-        self.contact_s = time.monotonic()
+        self.since_s = self.contact_s = time.monotonic()
         self._store = store
         self._reader = Reader(engine.text_tokenizer, engine.checkpoint.config.segment_tokens, state)
         self._prefixes = [focus_ids(engine, state, lane) for lane in range(state.lanes)]
+        self.slots = engine.open(state.memory)  # at the end: what fails above has taken none
         self._finished: deque[str] = deque()
         self._fed = asyncio.Lock()
 
@@ -100,10 +102,10 @@ class Reading:
     async def progress(self, memory: NDArray[np.float32]) -> tuple[StoredState, tuple[str, ...]]:
         """The state to commit, with the lanes' memory as it is now, and the documents that ended in it."""
         async with self._fed:
-            return stored(self._reader.state(memory)), tuple(self._finished)
+            return stored(self._reader.state(memory), self._reader.waiting), tuple(self._finished)
 
     async def commit(self, state: StoredState, finished: tuple[str, ...]) -> None:
-        """Store what `progress` gave.
+        """Store what `progress` gave, and compress some of the text that is read and kept.
 
         Raises:
             FencedError: Another reader has taken over; nothing here may be used again.
@@ -115,6 +117,8 @@ class Reading:
         for _ in finished:
             self._finished.popleft()
         self.contact_s = time.monotonic()
+        if self.lease.session.keep_text:
+            await self._store.compact(self.lease)
 
     async def renew(self) -> None:
         """Keep the lease while nothing is ready to be committed.

@@ -1,27 +1,31 @@
 """What requests say in headers and bodies that FastAPI does not read for us."""
 
+import asyncio
 import json
 import re
-from typing import TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from rmt_server.errors import BadRequestError, TooLargeError, UnsupportedMediaTypeError
 
 __all__ = [
     "body_bytes",
+    "declared_bytes",
     "json_body",
     "media_type",
     "require_text",
+    "unless_disconnected",
     "upload_complete",
     "upload_length",
     "upload_offset",
 ]
 
+T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _COUNT = re.compile(r"\d{1,15}")
 _UTF8 = {"", "utf-8", "utf8", "us-ascii"}
 
@@ -78,14 +82,19 @@ def upload_complete(request: Request, default: bool | None = None) -> bool:
     return found.strip() == "?1"
 
 
+def declared_bytes(request: Request) -> int:
+    """`Content-Length`; 0 where there is none."""
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() else 0
+
+
 async def body_bytes(request: Request, limit_bytes: int) -> bytes:
     """The whole body.
 
     Raises:
         TooLargeError: It is larger than the limit; the rest is not read.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit_bytes:
+    if declared_bytes(request) > limit_bytes:
         raise TooLargeError(limit_bytes)
     body = bytearray()
     async for chunk in request.stream():
@@ -96,7 +105,7 @@ async def body_bytes(request: Request, limit_bytes: int) -> bytes:
 
 
 async def json_body(request: Request, model: type[Model], limit_bytes: int) -> Model:
-    """A JSON body, validated. Lone surrogates in it, which UTF-8 cannot hold, become U+FFFD.
+    """A JSON body, validated.
 
     Raises:
         BadRequestError: It is not JSON.
@@ -109,21 +118,36 @@ async def json_body(request: Request, model: type[Model], limit_bytes: int) -> M
     except (ValueError, RecursionError) as error:
         raise BadRequestError(f"The body is not valid JSON: {error}.") from error
     try:
-        return model.model_validate(without_surrogates(parsed))
+        return model.model_validate(parsed)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_url=False, include_input=False)) from error
 
 
-def without_surrogates(value: object) -> object:
-    """The same JSON value with U+FFFD for every lone surrogate."""
-    match value:
-        case str():
-            return _SURROGATE.sub("\ufffd", value)
-        case list():
-            return [without_surrogates(one) for one in value]
-        case dict():
-            return {str(without_surrogates(key)): without_surrogates(one) for key, one in value.items()}
-    return value
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do what a caller waits for; when the caller leaves, it is cancelled.
+
+    Args:
+        request: The request, of which the whole body has been read.
+        work: What is to be done.
+
+    Raises:
+        ClientDisconnect: The caller has left.
+    """
+    tasks = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise ClientDisconnect
+        return tasks[0].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _count(request: Request, name: str) -> int | None:

@@ -54,10 +54,21 @@ class _Desk:
     refill: "asyncio.Task[None] | None" = None
     commit: "asyncio.Task[None] | None" = None
     committed_s: float = field(default_factory=time.monotonic)
+    yielding: bool = False
 
     @property
     def idle(self) -> bool:
         return all(task is None or task.done() for task in (self.refill, self.commit))
+
+    @property
+    def can_step(self) -> bool:
+        """Whether the next step can read a segment of it."""
+        return self.reading.waiting > 0 and not self.yielding
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is read any more: the text is at its end, or the place goes to another session."""
+        return self.yielding or (self.reading.exhausted and not self.reading.waiting)
 
 
 class Scheduler:
@@ -151,26 +162,35 @@ class Scheduler:
     # ------------------------------------------------------------------ the steps of the loop
 
     async def _lease_ready(self) -> None:
-        """Lease sessions that have something to read, as long as there is room for them."""
-        free = self._settings.max_readings - len(self._desks)
-        if free <= 0 or time.monotonic() < self._look_at_s:
+        """Lease sessions that have something to read; where there is no room for one, another has to yield."""
+        if time.monotonic() < self._look_at_s:
             return
         self._look_at_s = time.monotonic() + self._settings.poll_s
         try:
             if time.monotonic() >= self._forgotten_at_s:
-                self._forgotten_at_s = time.monotonic() + _FORGOTTEN_S
                 await self._store.wake_forgotten()
-            for key in await self._store.ready(free + len(self._desks)):
-                if key not in self._desks and len(self._desks) < self._settings.max_readings:
-                    lease = await self._store.lease(*key, self._owner, int(self._settings.lease_s * 1000))
-                    if lease is not None:
-                        await self._admit(lease)
+                self._forgotten_at_s = time.monotonic() + _FORGOTTEN_S
+            for key in await self._store.ready(2 * self._settings.max_readings):
+                if key in self._desks:
+                    continue
+                if len(self._desks) >= self._settings.max_readings:
+                    self._make_room()
+                    break
+                lease = await self._store.lease(*key, self._owner, int(self._settings.lease_s * 1000))
+                if lease is not None:
+                    await self._admit(lease)
         except StoreUnavailableError as error:
             _log.warning("cannot look for work: %s", error)
             self._look_at_s = time.monotonic() + _STORE_PAUSE_S
 
+    def _make_room(self) -> None:
+        """Let the session that has been read for the longest time be put down, once it has had its turn."""
+        desk = min(self._desks.values(), key=lambda desk: desk.reading.since_s)
+        if time.monotonic() - desk.reading.since_s >= self._settings.turn_s:
+            desk.yielding = True
+
     async def _admit(self, lease: Lease) -> None:
-        """Begin to read a leased session; one that this process cannot read is given back and left alone."""
+        """Begin to read a leased session; of one that cannot be read here the lease is left to end by itself."""
         session = lease.session
         if session.model != self.engine.checkpoint.fingerprint:
             _log.warning("session %s is left unread: it belongs to checkpoint %s", session.id, session.model)
@@ -196,8 +216,12 @@ class Scheduler:
                 answers = await self._on_engine(partial(answer, self.engine, asked.state, asked.questions))
             except (RmtModelError, EngineFullError) as error:
                 if not asked.answers.cancelled():
-                    asked.answers.set_exception(error)
+                    full = isinstance(error, EngineFullError)
+                    asked.answers.set_exception(BusyError(f"{error}.") if full else error)
                 continue
+            except BaseException:
+                self._asked.appendleft(asked)  # it breaks the loop, which fails every call that waits
+                raise
             self._metrics.answer_seconds.observe(time.monotonic() - started)
             self._metrics.answers.inc(len(asked.questions))
             if not asked.answers.cancelled():
@@ -221,12 +245,12 @@ class Scheduler:
         tokens = 0
         for _ in range(len(self._turns)):
             key = self._turns[0]
-            reading = self._desks[key].reading
-            if reading.waiting and batch and len(batch) + len(reading.slots) > self._settings.max_batch_lanes:
+            desk = self._desks[key]
+            if desk.can_step and batch and len(batch) + len(desk.reading.slots) > self._settings.max_batch_lanes:
                 break
             self._turns.rotate(-1)
-            if reading.waiting:
-                rows, length = reading.next_segments()
+            if desk.can_step:
+                rows, length = desk.reading.next_segments()
                 batch.extend(rows)
                 tokens += length
         return batch, tokens
@@ -237,11 +261,11 @@ class Scheduler:
             reading = desk.reading
             if not self._settle(desk):
                 continue
-            if desk.refill is None and reading.wants_text:
+            if desk.refill is None and reading.wants_text and not desk.yielding:
                 desk.refill = self._beside(reading.refill())
             if desk.commit is None:
                 await self._commit_if_due(desk)
-            if desk.idle and reading.exhausted and not reading.waiting and not reading.has_news:
+            if desk.idle and desk.at_rest and not reading.has_news:
                 await self._let_go(desk)
 
     def _settle(self, desk: _Desk) -> bool:
@@ -261,8 +285,7 @@ class Scheduler:
 
     async def _commit_if_due(self, desk: _Desk) -> None:
         reading, now = desk.reading, time.monotonic()
-        drained = reading.exhausted and not reading.waiting
-        if reading.has_news and (drained or now - desk.committed_s >= self._settings.commit_interval_s):
+        if reading.has_news and (desk.at_rest or now - desk.committed_s >= self._settings.commit_interval_s):
             memory = await self._on_engine(partial(self.engine.memory, reading.slots))
             state, finished = await reading.progress(memory)
             desk.committed_s = now
@@ -285,7 +308,7 @@ class Scheduler:
 
     async def _rest(self) -> None:
         """Sleep until something happens, unless there is something to do now."""
-        if self._asked or any(desk.reading.waiting for desk in self._desks.values()):
+        if self._asked or any(desk.can_step for desk in self._desks.values()):
             await asyncio.sleep(0)
             return
         self._wake.clear()
@@ -303,7 +326,7 @@ class Scheduler:
                 if desk.reading.has_news:
                     await desk.reading.commit(*await desk.reading.progress(memory))
                 await self._let_go(desk)
-            except RmtServerError as error:
+            except (RmtServerError, RmtModelError) as error:
                 self._drop(desk, error)
 
     # ------------------------------------------------------------------ helpers
@@ -316,8 +339,8 @@ class Scheduler:
         if isinstance(error, FencedError):
             self._metrics.lost_leases.inc()
         for task in (desk.refill, desk.commit):
-            if task is not None:
-                task.cancel()
+            if task is not None and not task.cancel() and not task.cancelled():
+                task.exception()  # seen now, so that asyncio does not report one that nobody has looked at
         self._forget(desk)
 
     def _forget(self, desk: _Desk) -> None:

@@ -1,5 +1,6 @@
 """Wire bodies: what requests may hold, and what answers look like. `docs/openapi.json` is made from these."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -32,8 +33,28 @@ Metadata = Annotated[dict[str, str], Field(description="Texts of your own, kept 
 Focus = Annotated[list[str], Field(description="Questions known before reading; each gets a lane that works for it.")]
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_characters(cls, value: object) -> object:
+        """JSON can write half a surrogate pair, which no UTF-8 text can hold: it becomes U+FFFD."""
+        return _without_surrogates(value, depth=2)
+
+
+def _without_surrogates(value: object, depth: int) -> object:
+    match value:
+        case str():
+            return _SURROGATE.sub("\ufffd", value)
+        case list() if depth:
+            return [_without_surrogates(one, depth - 1) for one in value]
+        case dict() if depth:
+            return {_without_surrogates(key, 0): _without_surrogates(one, depth - 1) for key, one in value.items()}
+    return value
 
 
 class SessionRequest(_Request):

@@ -15,14 +15,16 @@ from rmt_model.state import ReaderState
 from rmt_server.errors import (
     BusyError,
     DamagedSnapshotError,
+    EmptyQuestionError,
     ModelNotFoundError,
+    QuestionTooLongError,
     UnprocessableError,
     WrongCheckpointError,
 )
 from rmt_server.reading import stored
 from rmt_server.scheduler import Scheduler
 from rmt_server.settings import Settings
-from rmt_server.store import DocumentRecord, SessionRecord, SnapshotRecord, Store, StoredState
+from rmt_server.store import SessionRecord, SnapshotRecord, Store, StoredState
 
 __all__ = ["Answers", "Service", "new_id"]
 
@@ -127,16 +129,11 @@ class Service:
                     f"Session {sid} is still being read: {session.read_bytes} of {target} bytes.",
                     retry_after_s=5.0,
                 )
-            if self._scheduler.failure is not None:
-                raise BusyError("This process can no longer read; ask another one.", retry_after_s=5.0)
+            if self._scheduler.stopping or self._scheduler.failure is not None:
+                raise BusyError("This process reads no more; ask another one.", retry_after_s=1.0)
             await self._scheduler.watch((tenant, sid), self._settings.poll_s)
             session = await self._store.get_session(tenant, sid)
         return session
-
-    async def wait_until_document_read(self, tenant: str, document: DocumentRecord) -> DocumentRecord:
-        """Wait until a complete document is in the memory to its end."""
-        await self.wait_until_read(tenant, document.session_id)
-        return await self._store.get_document(tenant, document.session_id, document.id)
 
     async def answer(
         self,
@@ -150,13 +147,12 @@ class Service:
         max_tokens: int | None = None,
     ) -> Answers:
         """Answer questions from a session's memory, or from a snapshot's."""
+        self.check_questions(questions)
         asked = [Question(question, lane, self._max_tokens(max_tokens)) for question in questions]
-        if len(asked) > self._settings.max_questions:
-            raise UnprocessableError(
-                f"{len(asked)} questions in one call; the limit is {self._settings.max_questions}."
-            )
         session = await self._store.get_session(tenant, sid)
-        self._check_questions(questions, lane, session)
+        lanes = max(1, len(session.focus))
+        if snapshot is None and lane is not None and lane >= lanes:
+            raise UnprocessableError(f"Lane {lane} does not exist: the session has lanes 0 to {lanes - 1}.")
         if snapshot is not None:
             state, revision = await self._store.snapshot_state(tenant, snapshot), None
         else:
@@ -165,6 +161,26 @@ class Service:
             session, state = await self._store.session_state(tenant, sid)
             revision = session.revision
         return Answers(await self._scheduler.ask(self._parsed(state), asked), state, revision)
+
+    def check_questions(self, questions: Sequence[str]) -> None:
+        """Refuse what could not be answered, before anybody waits for it.
+
+        Raises:
+            UnprocessableError: Too many questions.
+            EmptyQuestionError: One has no words.
+            QuestionTooLongError: One is longer than a segment.
+        """
+        if len(questions) > self._settings.max_questions:
+            raise UnprocessableError(
+                f"{len(questions)} questions in one call; the limit is {self._settings.max_questions}."
+            )
+        for question in questions:
+            if not question.strip():
+                raise EmptyQuestionError
+            try:
+                self._scheduler.engine.prompts.question(question)
+            except QuestionError as error:
+                raise QuestionTooLongError(f"The question cannot be asked: {error}.") from error
 
     async def take_snapshot(self, tenant: str, sid: str, *, name: str, metadata: Mapping[str, str]) -> SnapshotRecord:
         """Keep a session's memory as it is once everything accepted has been read."""
@@ -245,17 +261,6 @@ class Service:
             return self._scheduler.engine.fresh_state(focus)
         except QuestionError as error:
             raise UnprocessableError(f"A focus cannot be used: {error}.") from error
-
-    def _check_questions(self, questions: Sequence[str], lane: int | None, session: SessionRecord) -> None:
-        """Refuse what could not be answered before anybody waits for it."""
-        lanes = max(1, len(session.focus))
-        if lane is not None and lane >= lanes:
-            raise UnprocessableError(f"Lane {lane} does not exist: the session has lanes 0 to {lanes - 1}.")
-        try:
-            for question in questions:
-                self._scheduler.engine.prompts.question(question)
-        except QuestionError as error:
-            raise UnprocessableError(f"The question cannot be asked: {error}.") from error
 
     def _max_tokens(self, wanted: int | None) -> int | None:
         limit = self._settings.max_answer_tokens

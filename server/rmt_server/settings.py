@@ -41,7 +41,6 @@ class Settings(BaseSettings):
     max_questions: Count = Field(64, description="Questions in one call.")
     max_answer_tokens: Count = Field(256, description="Longest answer that may be asked for.")
     max_metadata_bytes: Bytes = Field(4096, description="Metadata of a session or snapshot, as JSON.")
-    max_page: Count = Field(100, description="Most entries in one page of a listing.")
     max_waiting_questions: Count = Field(256, description="Calls that wait for the engine; above it 503.")
 
     back_pressure_wait_s: Seconds = Field(30.0, description="How long a sender is held back without any progress.")
@@ -52,6 +51,7 @@ class Settings(BaseSettings):
 
     max_batch_lanes: Count = Field(16, description="Lanes that one step reads.")
     max_readings: Count = Field(8, description="Sessions that this process reads at once.")
+    turn_s: Seconds = Field(2.0, description="How long a session is read before one that waits gets its place.")
     commit_interval_s: Seconds = Field(0.5, description="Longest time between commits of a session that is read.")
     lease_s: Seconds = Field(10.0, description="A reader that is silent so long loses its session to another.")
     poll_s: Seconds = Field(0.1, description="How often to look for work and progress of other processes.")

@@ -45,11 +45,12 @@ def by_regex(regex: str, normalizer: Any = None) -> Tokenizer:
     return byte_level(split, pre.ByteLevel(add_prefix_space=False, use_regex=False), normalizer=normalizer)
 
 
-def with_added_tokens() -> Tokenizer:
+def with_added_tokens(*more: AddedToken, normalizer: Any = None) -> Tokenizer:
     """Words and runs of spaces that are tokens of their own, as in GPT-NeoX and Qwen 3."""
-    tokenizer = by_regex(QWEN2)
+    tokenizer = by_regex(QWEN2, normalizer)
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in ("  ", "<think>", "brown fox", "\n\n")])
-    tokenizer.add_tokens([AddedToken("tail", rstrip=True), AddedToken("head", lstrip=True)])
+    ends = [AddedToken("tail", rstrip=True, normalized=False), AddedToken("head", lstrip=True, normalized=False)]
+    tokenizer.add_tokens([*ends, *more])
     return tokenizer
 
 
@@ -114,6 +115,8 @@ UNPROVEN: dict[str, Callable[[], Tokenizer]] = {
     "whole-text-unigram": lambda: unigram(pre.Metaspace(split=False)),
     "unknown-regex": lambda: by_regex(r"\w+ \w+|\s+|\S"),
     "unknown-normalizer": lambda: by_regex(GPT2, normalizers.Strip()),
+    "added-single-word": lambda: with_added_tokens(AddedToken("fox", single_word=True)),
+    "added-normalized": lambda: with_added_tokens(AddedToken("big fox"), normalizer=normalizers.NFC()),
 }
 
 
@@ -176,6 +179,21 @@ def test_ids_are_those_of_the_whole_text(family: str, text: str, cuts: list[int]
     tokenizer = tightest_reader(family, text)
     assert tokenizer.exact
     assert read(tokenizer, cut_at(text.encode(), cuts)) == at_once(family, text)
+
+
+@pytest.mark.parametrize("family", EXACT)
+@settings(max_examples=250, deadline=None)
+@given(text=TEXTS)
+def test_no_token_spans_a_boundary(family: str, text: str) -> None:
+    """Cut at every boundary there is: a limit of one character shows them all."""
+    tokenizer, pieces = reader(family, 1), [Block("")]
+    blocks, rest = tokenizer.split(Block(text))
+    for block in [*blocks, rest]:
+        if block.after_boundary:
+            pieces.append(block)
+        else:
+            pieces[-1] = pieces[-1]._replace(text=pieces[-1].text + block.text)
+    assert tokenizer.encode(pieces) == at_once(family, text)
 
 
 @pytest.mark.parametrize("family", [*EXACT, *UNPROVEN])

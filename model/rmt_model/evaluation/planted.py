@@ -17,6 +17,9 @@ from rmt_model.training.facts import Fact, draw_facts
 from rmt_model.training.samples import Mode, SampleBuilder
 from rmt_model.types import LaneSegment, Prompt
 
+_ROOM_TOKENS = 80
+"""Room for one planted fact, whatever the tokenizer."""
+
 __all__ = ["Result", "Task", "evaluate", "interval", "is_right"]
 
 
@@ -100,15 +103,14 @@ def evaluate(
 
 
 def _document(builder: SampleBuilder, task: Task, number: int) -> _Document:
-    """A document in which the fact ends `distance_tokens` (a few more with the next gap) before its end."""
+    """A document whose fact ends exactly `distance_tokens` before its end, with the other facts behind it."""
     rng = Random(f"{task.seed}-{task.mode}-{task.distance_tokens}-{number}")
     fact, *others = draw_facts(rng, "validation", 1 + task.others, task.kinds)
-    lead = rng.randrange(builder.config.segment_tokens)
-    length = lead + 64 + task.distance_tokens
-    placed = [(fact, lead), *((other, rng.randrange(length)) for other in others)]
-    document = builder.plant(rng, length, placed)
-    end = next(span.stop for one, span in document.facts if one is fact)
-    return _Document(number, fact, document.ids[: end + task.distance_tokens])
+    lead = _ROOM_TOKENS + rng.randrange(builder.config.segment_tokens)
+    head = builder.plant(rng, lead, [(fact, lead)])
+    fitting = others[: task.distance_tokens // _ROOM_TOKENS]
+    tail = builder.plant(rng, task.distance_tokens, [(other, rng.randrange(task.distance_tokens)) for other in fitting])
+    return _Document(number, fact, head.ids + tail.ids)
 
 
 def _ask(engine: Engine, task: Task, documents: Sequence[_Document]) -> list[Result]:

@@ -225,9 +225,8 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         if not math.isfinite(float(norm)):
             self.optimizer.zero_grad(set_to_none=True)
-            raise RmtModelError(
-                f"loss or gradient is not a number at step {self.progress.step}; the last good state is {self._state_file}"
-            )
+            step, state = self.progress.step, self._state_file
+            raise RmtModelError(f"loss or gradient is not a number at step {step}; the last good state is {state}")
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self._rate()
         self.optimizer.step()

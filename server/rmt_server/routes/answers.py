@@ -1,7 +1,8 @@
 """Answers: questions to a memory."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from rmt_server.requests import unless_disconnected
 from rmt_server.routes.deps import JsonOnly, ServiceDep, TenantDep
 from rmt_server.schemas import AnswerBody, AnswerRequest, AnswersBody, PositionBody, UsageBody
 from rmt_server.service import Answers
@@ -38,9 +39,11 @@ def answers_body(questions: list[str], answers: Answers) -> AnswersBody:
 
 
 @router.post("/answers", dependencies=[JsonOnly])
-async def create_answers(sid: str, body: AnswerRequest, service: ServiceDep, tenant: TenantDep) -> AnswersBody:
+async def create_answers(
+    sid: str, body: AnswerRequest, request: Request, service: ServiceDep, tenant: TenantDep
+) -> AnswersBody:
     """Ask one question or several. Asking never changes the memory."""
-    answers = await service.answer(
+    answering = service.answer(
         tenant,
         sid,
         body.asked,
@@ -49,4 +52,4 @@ async def create_answers(sid: str, body: AnswerRequest, service: ServiceDep, ten
         wait=body.wait,
         max_tokens=body.max_tokens,
     )
-    return answers_body(body.asked, answers)
+    return answers_body(body.asked, await unless_disconnected(request, answering))

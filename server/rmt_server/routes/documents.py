@@ -5,7 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from rmt_server.errors import UnsupportedMediaTypeError
-from rmt_server.requests import media_type, require_text, upload_complete, upload_length, upload_offset
+from rmt_server.requests import (
+    media_type,
+    require_text,
+    unless_disconnected,
+    upload_complete,
+    upload_length,
+    upload_offset,
+)
 from rmt_server.routes.answers import answers_body
 from rmt_server.routes.deps import IdempotencyKey, IntakeDep, ServiceDep, SettingsDep, StoreDep, TenantDep
 from rmt_server.schemas import DocumentBody, DocumentRequest, ReadBody, SessionBody
@@ -53,6 +60,7 @@ def _describe(document: DocumentRecord, response: Response, settings: Settings) 
 async def create_session_with_document(
     request: Request,
     response: Response,
+    store: StoreDep,
     service: ServiceDep,
     intake: IntakeDep,
     tenant: TenantDep,
@@ -60,15 +68,17 @@ async def create_session_with_document(
     focus: FocusQuery = None,
 ) -> ReadBody:
     """Send a whole document into a session of its own: streamed text, JSON, or a form with a file."""
-    options, text = await intake.one_call(request, DocumentRequest.model_validate({"text": "", "focus": focus or []}))
+    asked = DocumentRequest.model_validate({"text": "", "focus": focus or []})
+    options, text = await intake.one_call(request, asked, wait=wait)
     session, document = await intake.receive_whole(tenant, options, text)
     answers = None
     if wait:
-        session = await service.wait_until_read(tenant, session.id)
-        document = await service.wait_until_document_read(tenant, document)
+        session = await unless_disconnected(request, service.wait_until_read(tenant, session.id))
+        document = await store.get_document(tenant, session.id, document.id)
         response.status_code = 200
         if options.questions:
-            answers = answers_body(options.questions, await service.answer(tenant, session.id, options.questions))
+            answering = service.answer(tenant, session.id, options.questions)
+            answers = answers_body(options.questions, await unless_disconnected(request, answering))
     response.headers["Location"] = f"/v1/sessions/{session.id}"
     return ReadBody(session=SessionBody.of(session), document=DocumentBody.of(document), answers=answers)
 
@@ -86,6 +96,7 @@ async def create_document(
     sid: str,
     request: Request,
     response: Response,
+    store: StoreDep,
     service: ServiceDep,
     intake: IntakeDep,
     settings: SettingsDep,
@@ -97,13 +108,16 @@ async def create_document(
     require_text(request)
     complete = upload_complete(request, default=True)
     document = await intake.create(tenant, sid, request, upload_length(request), idempotency_key)
-    document = await intake.receive_again(tenant, document, request.stream(), complete=complete)
+    document = await intake.receive_again(
+        tenant, document, request.stream(), complete=complete, repeatable=idempotency_key is not None
+    )
     response.headers["Location"] = f"/v1/sessions/{sid}/documents/{document.id}"
     _describe(document, response, settings)
     if not complete:
         response.status_code = 201
     elif wait:
-        document = await service.wait_until_document_read(tenant, document)
+        await unless_disconnected(request, service.wait_until_read(tenant, sid))
+        document = await store.get_document(tenant, sid, document.id)
         response.status_code = 200
     return DocumentBody.of(document)
 
@@ -126,7 +140,6 @@ async def append_to_document(
     did: str,
     request: Request,
     response: Response,
-    store: StoreDep,
     intake: IntakeDep,
     settings: SettingsDep,
     tenant: TenantDep,
@@ -135,8 +148,7 @@ async def append_to_document(
     if media_type(request) != PARTIAL_UPLOAD:
         raise UnsupportedMediaTypeError(media_type(request), (PARTIAL_UPLOAD,))
     complete, offset = upload_complete(request), upload_offset(request)
-    document = intake.at_offset(await store.get_document(tenant, sid, did), offset)
-    document = await intake.receive(tenant, document, request.stream(), complete=complete)
+    document = await intake.append(tenant, sid, did, request, offset=offset, complete=complete)
     _describe(document, response, settings)
 
 

@@ -71,8 +71,8 @@ async def update_session(
     tenant: TenantDep,
     if_match: Annotated[str | None, Header()] = None,
 ) -> SessionBody:
-    """Change metadata or time to live; with `If-Match` only when nothing else has changed."""
-    etag = if_match.strip().strip('"') if if_match and if_match.strip() != "*" else None
+    """Change metadata or time to live; with `If-Match` (an ETag or a revision) only when nothing else has changed."""
+    etag = None if if_match is None or if_match.strip() == "*" else if_match.strip().strip('"') or "none"
     session = await service.update_session(tenant, sid, metadata=body.metadata, ttl_s=body.ttl_s, if_etag=etag)
     return _body(session, response)
 

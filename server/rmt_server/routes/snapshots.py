@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from rmt_server.errors import UnsupportedMediaTypeError
-from rmt_server.requests import body_bytes
+from rmt_server.requests import body_bytes, unless_disconnected
 from rmt_server.routes.deps import AfterQuery, JsonOnly, LimitQuery, ServiceDep, StoreDep, TenantDep
 from rmt_server.schemas import SnapshotBody, SnapshotRequest, SnapshotsBody
 from rmt_server.store import Page, SnapshotRecord
@@ -22,10 +22,11 @@ def _page(page: Page[SnapshotRecord]) -> SnapshotsBody:
 
 @router.post("/sessions/{sid}/snapshots", status_code=201, dependencies=[JsonOnly])
 async def create_snapshot(
-    sid: str, body: SnapshotRequest, response: Response, service: ServiceDep, tenant: TenantDep
+    sid: str, body: SnapshotRequest, request: Request, response: Response, service: ServiceDep, tenant: TenantDep
 ) -> SnapshotBody:
     """Keep a session's memory once everything accepted so far has been read."""
-    snapshot = await service.take_snapshot(tenant, sid, name=body.name, metadata=body.metadata)
+    taking = service.take_snapshot(tenant, sid, name=body.name, metadata=body.metadata)
+    snapshot = await unless_disconnected(request, taking)
     response.headers["Location"] = f"/v1/snapshots/{snapshot.id}"
     return SnapshotBody.of(snapshot)
 

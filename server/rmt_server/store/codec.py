@@ -31,6 +31,7 @@ def dump_state(state: StoredState) -> dict[str, str | int]:
         "segments": state.segments,
         "digest": state.digest,
         "state_bytes": len(state.blob),
+        "waiting_segments": state.waiting_segments,
     }
 
 
@@ -45,6 +46,7 @@ def load_session(tenant: str, sid: str, fields: Mapping[str, bytes]) -> SessionR
         edits=int(fields["edits"]),
         documents=int(fields["documents"]),
         pending_documents=int(fields["pending_documents"]),
+        waiting_segments=int(fields["waiting_segments"]),
         text_start=int(fields["text_start"]),
         **_common(fields),
     )

@@ -1,12 +1,13 @@
 -- The reader's progress: compare-and-set on (owner, fence, revision).
--- ARGV: owner, fence, revision, lease_ms, state, read_bytes, tokens, segments, digest, finished document, ...
+-- ARGV: owner, fence, revision, lease_ms, state, read_bytes, tokens, segments, digest, waiting_segments,
+--       finished document, ...
 -- -> {'ok', record} | {'fenced'} | {'position'}
-local owner, fence, revision, lease_ms, state, position, tokens, segments, digest = unpack(ARGV, 1, 9)
+local owner, fence, revision, lease_ms, state, position, tokens, segments, digest, waiting = unpack(ARGV, 1, 10)
 if missing() then return NO_SESSION end
 if not held(owner, fence) or get('revision') ~= revision then return FENCED end
 local read, accepted = tonumber(position), number('accepted_bytes')
 if read < number('read_bytes') or read > accepted then return {'position'} end
-for index = 10, #ARGV do
+for index = 11, #ARGV do
   local stop = redis.call('ZSCORE', BOUNDARIES, ARGV[index])
   if not stop or tonumber(stop) > read then return {'position'} end
 end
@@ -14,10 +15,10 @@ end
 redis.call('SET', STATE, state)
 redis.call('HINCRBY', SESSION, 'revision', 1)
 set('read_bytes', position, 'tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #state)
-set('lease_until_ms', now_ms + lease_ms)
+set('waiting_segments', waiting, 'lease_until_ms', now_ms + lease_ms)
 
 -- Records of read documents stay for a while: the last so many.
-for index = 10, #ARGV do
+for index = 11, #ARGV do
   local id = ARGV[index]
   local document = load_document(id)
   document.read = true

@@ -90,6 +90,7 @@ class Leases(Room):
             state.tokens,
             state.segments,
             state.digest,
+            state.waiting_segments,
             *finished,
         )
         if answer[0] == "position":

@@ -31,9 +31,11 @@ local function etag()
   return get('revision') .. '-' .. get('edits')
 end
 
--- Whether a reader has anything to do: bytes to read, or the end of a document to close.
+-- Whether a reader has anything to do: bytes to read, the end of a document to close, or segments to take in
+-- that its state holds already.
 local function pending()
-  return number('accepted_bytes') > number('read_bytes') or redis.call('ZCARD', BOUNDARIES) > 0
+  return number('accepted_bytes') > number('read_bytes') or number('waiting_segments') > 0
+    or redis.call('ZCARD', BOUNDARIES) > 0
 end
 
 -- Names this life of Redis. The next, after a restart or a failover, may lack the last writes of this one.

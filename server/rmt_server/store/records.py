@@ -18,6 +18,8 @@ class StoredState:
     segments: int
     digest: str
     """Rolling digest of the bytes read, in hexadecimal."""
+    waiting_segments: int = 0
+    """Whole segments that the state holds, for their bytes count as read, but that are not in the memory yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class SessionRecord:
     """How many documents were ever begun."""
     pending_documents: int
     """Complete documents whose end the reader has not passed yet."""
+    waiting_segments: int
+    """See ``StoredState``."""
     text_start: int
     """The first byte whose text is still kept."""
 
@@ -58,7 +62,7 @@ class SessionRecord:
     @property
     def is_read(self) -> bool:
         """Whether everything accepted is in the memory, the ends of documents included."""
-        return self.unread_bytes == 0 and self.pending_documents == 0
+        return self.unread_bytes == self.pending_documents == self.waiting_segments == 0
 
     @property
     def etag(self) -> str:

@@ -1,0 +1,157 @@
+"""Samples are what they say, and a training run that is cut off goes on as if it had not been."""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedModel
+
+from rmt_model.config import RMTConfig
+from rmt_model.recurrent import RecurrentMemoryTransformer
+from rmt_model.training.background import Background, split_by_author
+from rmt_model.training.facts import KINDS, draw_fact, draw_facts
+from rmt_model.training.samples import SampleBuilder, SampleShape
+from rmt_model.training.trainer import Stage, Trainer, TrainerSettings, run_batch
+from rmt_model.training.words import POOLS
+
+PROSE = "It was the best of times. It was the worst of times; nobody knew. The age of wisdom came, and went.\n" * 40
+
+
+@pytest.fixture(scope="module")
+def builder(tiny_tokenizer: Tokenizer) -> SampleBuilder:
+    config = RMTConfig("tiny", memory_tokens=4, segment_tokens=64, update="gated")
+    return SampleBuilder(tiny_tokenizer, config, Background.of([PROSE], tiny_tokenizer), "train")
+
+
+def test_validation_words_are_never_trained_on() -> None:
+    trained = {word for pool in POOLS.values() for word in pool.train}
+    held_out = {word for pool in POOLS.values() for word in pool.validation}
+
+    assert held_out
+    assert not trained & held_out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fact_says_its_answer_and_what_it_is_about(kind: str) -> None:
+    for seed in range(50):
+        fact = draw_fact(Random(seed), "train", (kind,))
+        assert fact.answer.casefold() in fact.statement.casefold()
+        assert fact.key.casefold() in fact.question.casefold()
+        assert fact.key.casefold() in fact.statement.casefold()
+
+
+def test_coined_names_differ_between_the_splits() -> None:
+    def names(split: str) -> set[str]:
+        facts = [draw_fact(Random(seed), split, ("person_place",)) for seed in range(400)]  # type: ignore[arg-type]
+        return {fact.key for fact in facts}
+
+    assert not names("train") & names("validation")
+
+
+def test_planting_keeps_order_length_and_background(builder: SampleBuilder) -> None:
+    for seed in range(60):
+        rng = Random(seed)
+        facts = draw_facts(rng, "train", 4)
+        length = rng.randint(400, 900)
+        placed = [(fact, rng.randrange(length)) for fact in facts]
+        document = builder.plant(rng, length, placed)
+
+        assert len(document.ids) == length
+        assert [fact for fact, _ in document.facts] == [fact for fact, _ in sorted(placed, key=lambda item: item[1])]
+        rest, taken = [], 0
+        for fact, span in document.facts:
+            assert fact.statement in builder.tokenizer.decode(document.ids[span.start : span.stop])
+            rest += document.ids[taken : span.start]
+            taken = span.stop
+        rest += document.ids[taken:]
+        assert _is_window(rest, builder.background.ids.tolist())
+
+
+def _is_window(part: list[int], whole: list[int]) -> bool:
+    """Whether `part` stands in `whole`, which begins again at its end."""
+    twice = whole + whole
+    return any(twice[start : start + len(part)] == part for start in range(len(whole)))
+
+
+def test_facts_that_do_not_fit_are_refused(builder: SampleBuilder) -> None:
+    fact = draw_fact(Random(0), "train")
+
+    with pytest.raises(ValueError, match="do not fit"):
+        builder.plant(Random(0), 5, [(fact, 0)])
+
+
+def test_relevant_segments_are_those_that_hold_the_fact(builder: SampleBuilder) -> None:
+    shape = SampleShape("focus", lanes=6, segments=3, segment_tokens=128, partial_tokens=40)
+    for seed in range(20):
+        batch = builder.batch(Random(seed), shape)
+        for lane in range(shape.lanes):
+            focus = builder.tokenizer.decode(batch.prefix[lane].tolist())
+            for index in range(shape.segments):
+                text = builder.tokenizer.decode(batch.segments[index, lane].tolist())
+                answers = _statements_about(focus, text)
+                assert bool(batch.relevant[index, lane]) or not answers
+
+
+def _statements_about(focus: str, text: str) -> bool:
+    """Whether a whole statement about the question's thing stands in the text."""
+    key = focus.strip().removeprefix("Question: ").rstrip("?").removeprefix("Where is ")
+    return "Where is" in focus and any(
+        f"{key.removeprefix('the ')} {verb} the" in text for verb in ("is in", "lies in", "went to", "moved to")
+    )
+
+
+def test_a_row_holds_a_documents_questions_and_only_answers_are_labels(builder: SampleBuilder) -> None:
+    shape = SampleShape("recall", lanes=3, segments=1, segment_tokens=256, partial_tokens=100, questions=2)
+    asked = builder.batch(Random(5), shape).at_end
+
+    assert asked.count == 6
+    assert sorted(set(asked.owners.flatten().tolist())) == [-1, 0, 1, 2, 3, 4, 5]
+    for row in range(3):
+        labels = asked.labels[row][asked.labels[row] >= 0].tolist()
+        text = builder.tokenizer.decode(labels)
+        assert text.count("\n") == 2
+        assert "Question" not in text
+
+
+def test_the_gate_learns_from_irrelevant_segments_in_focus_mode_only(
+    builder: SampleBuilder, tiny_backbone: Callable[..., PreTrainedModel]
+) -> None:
+    model = RecurrentMemoryTransformer(tiny_backbone(), builder.config)
+    shape = SampleShape("focus", lanes=2, segments=2, segment_tokens=64, partial_tokens=30)
+    focus = run_batch(model, builder.batch(Random(1), shape), gate_weight=1.0)
+    recall = run_batch(model, builder.batch(Random(1), SampleShape("recall", 2, 2, 64, 30)), gate_weight=1.0)
+
+    assert focus.gate_loss > 0
+    assert recall.gate_loss == 0
+
+
+def test_a_run_that_was_cut_off_goes_on_with_the_same_losses(
+    builder: SampleBuilder, tiny_backbone: Callable[..., PreTrainedModel], tmp_path: Path
+) -> None:
+    settings = TrainerSettings((Stage(1, 1, (320,), 900, 3), Stage(2, 1, (320,), 900, 3)), warmup_steps=2)
+
+    def trainer(directory: Path) -> Trainer:
+        torch.manual_seed(0)
+        return Trainer(RecurrentMemoryTransformer(tiny_backbone(), builder.config), builder, settings, directory)
+
+    whole = [record["loss"] for record in trainer(tmp_path / "whole").train()]
+    first = trainer(tmp_path / "cut")
+    before = [record["loss"] for record in islice(first.train(), 3)]
+    first.save()
+    after = [record["loss"] for record in trainer(tmp_path / "cut").train()]
+
+    assert len(whole) == 6
+    assert before + after == whole
+
+
+def test_authors_are_not_shared_between_the_splits() -> None:
+    books = [Path(f"{first}_{last}_Book_{n}.txt") for first in "ABCDEFGH" for last in "XYZ" for n in range(2)]
+    train, held_out = split_by_author(books)
+
+    assert sorted(train + held_out) == sorted(books)
+    assert held_out
+    assert not {b.name[:3] for b in train} & {b.name[:3] for b in held_out}
