@@ -15,17 +15,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
 
+import httpx
 import torch
 
-from rmt_client import Client
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
 from rmt_model.types import LaneSegment
+
+_TEXT_BODY = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ def main() -> int:
     vectors = torch.randn(1, memory + size + memory, checkpoint.model.hidden, device=options.device) * 0.1
     text = _text(engine, options.segments * size)
 
-    with _server(options.checkpoint) as url, Client(url) as rmt:
+    with _server(options.checkpoint) as url, httpx.Client(base_url=url, timeout=600) as http:
         ways: dict[str, Callable[[], float]] = {
             "bare body": lambda: _bare(engine, vectors, options.segments) / (options.segments * size),
             "engine": lambda: _engine(engine, segments) / (options.segments * size),
-            "server": lambda: _served(rmt, text),
+            "server": lambda: _served(http, text),
         }
         for way in ways.values():
             way()
@@ -97,15 +99,18 @@ def _engine(engine: Engine, segments: list[list[int]]) -> float:
     return seconds
 
 
-def _served(rmt: Client, text: str) -> float:
-    """Seconds a token, from the first byte sent to the last segment read."""
-    session = rmt.create_session(keep_text=False)
+def _served(http: httpx.Client, text: str) -> float:
+    """Seconds a token, from the first byte sent to the answer that the last segment is read."""
+    session = http.post("/v1/sessions", json={}).raise_for_status().json()["id"]
     started = time.perf_counter()
-    rmt.read(session.id, text)
+    sent = http.post(
+        f"/v1/sessions/{session}/documents", params={"wait": True}, content=text.encode(), headers=_TEXT_BODY
+    )
     seconds = time.perf_counter() - started
-    tokens = rmt.get_session(session.id).tokens
-    rmt.delete_session(session.id)
-    return seconds / tokens
+    sent.raise_for_status()
+    tokens = http.get(f"/v1/sessions/{session}").raise_for_status().json()["tokens"]
+    http.delete(f"/v1/sessions/{session}").raise_for_status()
+    return float(seconds / tokens)
 
 
 def _text(engine: Engine, tokens: int) -> str:
@@ -139,15 +144,10 @@ def _server(checkpoint: str) -> Iterator[str]:
 
 
 def _wait_until_ready(url: str) -> None:
-    from rmt_client import RmtError
-
     for _ in range(600):
-        try:
-            with Client(url) as rmt:
-                if rmt.status().ready:
-                    return
-        except RmtError:
-            pass
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{url}/readyz").is_success:
+                return
         time.sleep(0.1)
     raise TimeoutError("the server did not become ready within a minute")
 

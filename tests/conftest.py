@@ -27,7 +27,7 @@ def found_redis_servers() -> dict[str, Path | None]:
     return found or {"none": None}
 
 
-pytest_plugins = ["tests.tiny_models"]
+pytest_plugins = ["tests.tiny_models", "tests.serving"]
 REDIS_SERVERS = found_redis_servers()
 
 

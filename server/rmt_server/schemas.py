@@ -185,7 +185,7 @@ class DocumentBody(BaseModel):
     session_id: str
     start: int = Field(description="First byte in the session's text.")
     offset: int = Field(description="Bytes accepted.")
-    length: int | None = Field(description="Bytes declared.")
+    length: int | None = Field(description="Bytes of the whole document: as declared until it is complete.")
     complete: bool
     read: bool
 
@@ -197,7 +197,7 @@ class DocumentBody(BaseModel):
             session_id=record.session_id,
             start=record.start,
             offset=record.offset,
-            length=record.length,
+            length=record.known_length,
             complete=record.complete,
             read=record.read,
         )

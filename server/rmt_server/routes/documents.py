@@ -47,8 +47,8 @@ def _describe(document: DocumentRecord, response: Response, settings: Settings) 
     response.headers["Upload-Complete"] = "?1" if document.complete else "?0"
     response.headers["Upload-Limit"] = f"max-size={settings.max_document_bytes}"
     response.headers["Cache-Control"] = "no-store"
-    if document.length is not None:
-        response.headers["Upload-Length"] = str(document.length)
+    if document.known_length is not None:
+        response.headers["Upload-Length"] = str(document.known_length)
 
 
 @router.post(

@@ -89,6 +89,11 @@ class DocumentRecord:
     utf8_tail: bytes
     """The accepted bytes of a character that the next piece finishes."""
 
+    @property
+    def known_length(self) -> int | None:
+        """The document's size in bytes: what it has when it is complete, else what was declared."""
+        return self.offset if self.complete else self.length
+
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
