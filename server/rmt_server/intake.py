@@ -211,8 +211,8 @@ class Intake:
     async def _append(
         self, tenant: str, document: DocumentRecord, data: bytes, utf8_tail: bytes, *, complete: bool = False
     ) -> DocumentRecord:
-        """Append to the store, waiting while the session has too much unread text."""
-        deadline = time.monotonic() + self._settings.back_pressure_wait_s
+        """Append to the store, waiting while the session has too much unread text and goes on reading it."""
+        deadline, unread = time.monotonic() + self._settings.back_pressure_wait_s, None
         while True:
             try:
                 accepted = await self._store.append(
@@ -225,8 +225,11 @@ class Intake:
                     max_unread_bytes=self._settings.max_unread_bytes,
                     utf8_tail=utf8_tail,
                 )
-            except BackPressureError:
-                if time.monotonic() >= deadline:
+            except BackPressureError as error:
+                if unread != error.fields["unread-bytes"]:
+                    unread = error.fields["unread-bytes"]
+                    deadline = time.monotonic() + self._settings.back_pressure_wait_s
+                if time.monotonic() >= deadline or self._scheduler.stopping:
                     raise
                 await asyncio.sleep(_RETRY_S)
                 continue

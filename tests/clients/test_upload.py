@@ -261,10 +261,10 @@ def test_another_writer_is_noticed() -> None:
 
 def test_a_refusal_that_waiting_cannot_help_is_raised() -> None:
     world = World(ModelServer(), FileSource(io.BytesIO(b"x")))
-    world.server.append = lambda request, taken: Response(422, content=b'{"offset": 3}')  # type: ignore[method-assign]
+    world.server.append = lambda request, taken: Response(422, content=b'{"byte-offset": 3}')  # type: ignore[method-assign]
     with pytest.raises(ProblemError) as refused:
         world.run(upload(world).run())
-    assert refused.value.fields == {"offset": 3}
+    assert refused.value.fields == {"byte-offset": 3}
 
 
 def test_a_mismatch_that_stays_is_given_up() -> None:

@@ -108,9 +108,7 @@ def test_reading_is_the_plain_loop(make_engine: MakeEngine, device: str, update:
 
 def test_lanes_with_prefixes_of_different_lengths(engine: Engine) -> None:
     prefixes = [[5] * length for length in (0, 16, 16, 32, 0, 48)]
-    documents = [
-        [[*prefix, *segment] for segment in segments(lane, 5)] for lane, prefix in enumerate(prefixes)
-    ]
+    documents = [[[*prefix, *segment] for segment in segments(lane, 5)] for lane, prefix in enumerate(prefixes)]
     slots = engine.open(len(prefixes))
     for step in zip(*documents, strict=True):
         engine.read([LaneSegment(slot, segment) for slot, segment in zip(slots, step, strict=True)])

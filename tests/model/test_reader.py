@@ -54,7 +54,9 @@ def text_tokenizer(tiny_tokenizer: Tokenizer) -> TextTokenizer:
     return TextTokenizer(tiny_tokenizer, max_held_chars=40)
 
 
-WORDS = st.sampled_from(["Mary went ", "to the bathroom. ", "é", "Мэри", "🐘", "\n\n", " ", "x" * 90, "\0", "ﷺ", "\r\n"])
+WORDS = st.sampled_from(
+    ["Mary went ", "to the bathroom. ", "é", "Мэри", "🐘", "\n\n", " ", "x" * 90, "\0", "ﷺ", "\r\n"]
+)
 TEXTS = st.lists(WORDS, max_size=25).map("".join)
 
 

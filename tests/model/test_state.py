@@ -161,7 +161,9 @@ DAMAGED: dict[str, Callable[[], bytes]] = {
     "digest chain that is a number": lambda: with_header(digest_chain=7),
     "NaN": lambda: non_finite(np.nan),
     "infinity": lambda: non_finite(-np.inf),
-    "negative ids": lambda: with_tensors(pending=np.full(256, -1, np.int32)).replace(b'\\"pending\\": 0', b'\\"pending\\": 3'),
+    "negative ids": lambda: with_tensors(pending=np.full(256, -1, np.int32)).replace(
+        b'\\"pending\\": 0', b'\\"pending\\": 3'
+    ),
     "memory of half precision": lambda: with_tensors(memory=state_of().memory.astype(np.float16)),
     "memory of two dimensions": lambda: with_tensors(memory=state_of().memory[0]),
     "memory without lanes": lambda: with_tensors(memory=np.zeros((0, M, D), np.float32)),

@@ -142,7 +142,7 @@ class InvalidError(ProblemError):
     @property
     def offset(self) -> int | None:
         """Where in the document the bytes stop being UTF-8."""
-        offset = self.fields.get("offset")
+        offset = self.fields.get("byte-offset")
         return offset if isinstance(offset, int) else None
 
 

@@ -72,8 +72,10 @@ def ask(
 
 
 def create_snapshot(session_id: str, *, name: str | None, metadata: Mapping[str, str] | None) -> Call[Snapshot]:
-    """Keeps the reading state as it is now."""
-    request = Request("POST", _session(session_id, "snapshots"), json=_given(name=name, metadata=metadata))
+    """Keeps the reading state, once everything accepted has been read: that may take a while."""
+    request = Request(
+        "POST", _session(session_id, "snapshots"), json=_given(name=name, metadata=metadata), read_timeout_s=None
+    )
     return Call(request, reads(Snapshot.from_json, 201))
 
 

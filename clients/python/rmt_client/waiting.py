@@ -28,7 +28,10 @@ def read_document(upload: Upload, *, wait: bool) -> Flow[Document]:
 
 
 def until_read(watch: Watch, patience: Patience, end_bytes: int | None = None) -> Flow[Session]:
-    """Waits until the session has read up to `end_bytes`, or all that is accepted as this begins."""
+    """Waits until the session has read up to `end_bytes`, or all that is accepted as this begins.
+
+    The last bytes count as read when they have become tokens; they are in the memory when the session is idle.
+    """
     call, look_s = protocol.get_session(watch.session_id), FIRST_LOOK_S
     while True:
         session = call.parse((yield from patience.persist(call.request)))
@@ -37,7 +40,7 @@ def until_read(watch: Watch, patience: Patience, end_bytes: int | None = None) -
         if end_bytes is None:
             end_bytes = watch.sent_bytes = watch.total_bytes = session.accepted_bytes
         watch.tell()
-        if session.read_bytes >= end_bytes:
+        if session.read_bytes > end_bytes or (session.read_bytes == end_bytes and session.status == "idle"):
             return session
         yield from patience.rest(look_s)
         look_s = min(LAST_LOOK_S, look_s * 1.5)

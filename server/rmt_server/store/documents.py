@@ -88,7 +88,8 @@ class Documents(Room):
             case ["length", declared]:
                 raise InconsistentLengthError(declared, offset + len(data))
             case ["full", unread]:
-                raise BackPressureError(f"Session {sid} has {unread} of {max_unread_bytes} bytes unread.")
+                detail = f"Session {sid} has {unread} of {max_unread_bytes} bytes unread."
+                raise BackPressureError(detail, fields={"unread-bytes": unread})
         return await self._accepted(keys, document_id, answer)
 
     async def cancel_document(self, tenant: str, sid: str, document_id: str) -> DocumentRecord:
