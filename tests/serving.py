@@ -30,9 +30,26 @@ if TYPE_CHECKING:
 
 TEXT_PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 QUICK = {"lease_s": 1.5, "commit_interval_s": 0.05, "poll_s": 0.02, "turn_s": 0.2, "read_wait_s": 60.0, "drain_s": 5.0}
-_WORDS = (
-    "Mary John Daniel Sandra went travelled journeyed to the bathroom hallway office garden kitchen . , ; ?".split()
-)
+_WORDS = [
+    "Mary",
+    "John",
+    "Daniel",
+    "Sandra",
+    "went",
+    "travelled",
+    "journeyed",
+    "to",
+    "the",
+    "bathroom",
+    "hallway",
+    "office",
+    "garden",
+    "kitchen",
+    ".",
+    ",",
+    ";",
+    "?",
+]
 
 ServerFactory = Callable[..., "Server"]
 ProcessFactory = Callable[..., "ServerProcess"]

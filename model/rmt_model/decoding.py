@@ -1,5 +1,6 @@
 """Greedy decoding of many prompts at once, with memory in front and a key-value cache behind."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -100,7 +101,7 @@ class _Row:
         text = self.text.strip()
         return Generation(
             text=text.split(self.stop)[0].strip() if self.stop else text,
-            confidence=float(torch.tensor(self.log_prob).exp()),
+            confidence=math.exp(self.log_prob),
             finish_reason="stop" if self.stopped else "length",
             prompt_tokens=len(self.prompt.token_ids),
             completion_tokens=len(self.token_ids),

@@ -207,7 +207,7 @@ def test_the_helpers_make_good_files_where_nothing_is_changed() -> None:
 
 def test_a_truncated_file_is_refused_wherever_it_ends() -> None:
     (length,) = struct.unpack("<Q", GOOD[:8])
-    places = {*range(0, 40), *range(40, len(GOOD), 97), length + 7, length + 8, length + 9, len(GOOD) - 1}
+    places = {*range(40), *range(40, len(GOOD), 97), length + 7, length + 8, length + 9, len(GOOD) - 1}
     for place in places:
         with pytest.raises(StateError):
             ReaderState.from_bytes(GOOD[:place])
