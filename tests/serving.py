@@ -30,26 +30,7 @@ if TYPE_CHECKING:
 
 TEXT_PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 QUICK = {"lease_s": 1.5, "commit_interval_s": 0.05, "poll_s": 0.02, "turn_s": 0.2, "read_wait_s": 60.0, "drain_s": 5.0}
-_WORDS = [
-    "Mary",
-    "John",
-    "Daniel",
-    "Sandra",
-    "went",
-    "travelled",
-    "journeyed",
-    "to",
-    "the",
-    "bathroom",
-    "hallway",
-    "office",
-    "garden",
-    "kitchen",
-    ".",
-    ",",
-    ";",
-    "?",
-]
+_WORDS = "Mary John Daniel Sandra went travelled journeyed to the bathroom office garden . , ; ?".split()  # noqa: SIM905
 
 ServerFactory = Callable[..., "Server"]
 ProcessFactory = Callable[..., "ServerProcess"]
@@ -58,7 +39,7 @@ ProcessFactory = Callable[..., "ServerProcess"]
 def text(size: int, seed: int = 0) -> bytes:
     """Some text of so many bytes; another one for another seed."""
     source, words, length = random.Random(seed), [], 0
-    while length < size:
+    while length <= size:
         words.append(source.choice(_WORDS))
         length += len(words[-1]) + 1
     return " ".join(words).encode()[:size]
@@ -269,7 +250,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def served_checkpoint(tiny_checkpoint: Callable[..., Path]) -> Path:
     """The checkpoint that servers serve unless they are told otherwise."""
-    return tiny_checkpoint()
+    return tiny_checkpoint(base_layers=1, segment_tokens=32)
 
 
 @pytest.fixture(scope="session")

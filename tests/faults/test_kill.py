@@ -7,8 +7,8 @@ from tests.serving import ProcessFactory, Server, ServerProcess, cut, text, wait
 
 pytestmark = pytest.mark.faults
 
-DOCUMENT = text(120_000, seed=7)
-SIZES = (70_001, 13, 4096)
+DOCUMENT = text(60_000, seed=7)
+SIZES = (30_001, 13, 4096)
 
 
 def _half_read(process: ServerProcess, sid: str) -> None:
@@ -33,7 +33,7 @@ def test_the_next_process_ends_with_the_same_memory(
     sid = first.session(focus=focus)
     document = first.open(sid)
     sent = 0
-    for piece in cut(DOCUMENT[:100_000], *SIZES):
+    for piece in cut(DOCUMENT[:50_000], *SIZES):
         assert first.append(document, piece, sent).status_code == 204
         sent += len(piece)
     _half_read(first, sid)

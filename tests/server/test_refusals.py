@@ -12,7 +12,7 @@ import httpx
 import pytest
 import redis
 from tests.model.test_state import DAMAGED
-from tests.serving import TEXT_PLAIN, Server, text
+from tests.serving import TEXT_PLAIN, Server, text, wait_for
 
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
@@ -27,14 +27,14 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def small(service_redis: EmbeddedRedis, make_engine: Any) -> Iterator[Server]:
     """A server with small limits, beside the other one on the same Redis."""
-    limits = {"max_document_bytes": 300_000, "max_json_bytes": 20_000}
+    limits = {"max_document_bytes": 70_000, "max_json_bytes": 20_000}
     with Server(service_redis.url, make_engine(), limits) as server:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def read(server: Server) -> str:
-    """A session that has read something."""
+    """A session that has read something, and that no refusal changes."""
     return server.read(DATA)
 
 
@@ -58,6 +58,7 @@ def nothing_changes(server: Server) -> Iterator[None]:
 
     def content() -> dict[bytes, object]:
         with redis.Redis.from_url(server.redis_url) as bare:
+            wait_for(lambda: bare.zcard("rmt:ready") == 0, what="everything to be read")
             found: dict[bytes, object] = {}
             for key in bare.keys("rmt:*"):
                 if bare.type(key) == b"hash":
@@ -82,8 +83,8 @@ def nothing_changes(server: Server) -> Iterator[None]:
         (b"\xff", 0),
         (b"good \xc0\x80 bad", 5),
         ("é".encode()[:1] + b"x", 0),
-        (b"x" * 70_000 + b"\xed\xa0\x80", 70_000),  # half a surrogate pair, in the second piece
-        (b"x" * 65_535 + "🐘".encode()[:2] + b"x", 65_535),  # torn where pieces meet
+        (text(70_000) + b"\xed\xa0\x80", 70_000),  # half a surrogate pair, in the second piece
+        (text(65_535) + "🐘".encode()[:2] + b"x", 65_535),  # torn where pieces meet
         (b"cut off \xf0\x9f\x90", 8),
     ],
     ids=["at once", "overlong", "torn", "surrogate", "at a seam", "at the end"],
@@ -118,8 +119,8 @@ def test_invalid_utf8_in_an_upload_leaves_it_open_before_the_bad_byte(server: Se
     [
         b"before\x00after",
         "שלום, מרים. أين مريم؟ 👩‍👩‍👧‍👦🏳️‍🌈 \u202eabc\u202c \ufeff".encode(),
-        b"x" * (MIB // 8),
-        "🐘".encode() * 9000,
+        b"x" * 20_000,
+        "🐘".encode() * 3000,
         b"\n" * 5000,
         b"<|endoftext|></s>[INST]",
     ],
@@ -131,8 +132,8 @@ def test_odd_text_is_text(server: Server, odd: bytes) -> None:
 
 
 def test_half_characters_in_json_become_replacements(server: Server) -> None:
-    body = b'{"text": "a \\ud800 b", "metadata": {"k\\udfff": "\\ud800"}, "focus": ["Who \\ud83d?"], "questions": ["\\udc00?"]}'
-    answer = server.http.post("/v1/documents", content=body, headers=JSON, params={"wait": True})
+    half = {"text": "a \ud800 b", "metadata": {"k\udfff": "\ud800"}, "focus": ["Who \ud83d?"], "questions": ["\udc00?"]}
+    answer = server.http.post("/v1/documents", content=json.dumps(half).encode(), headers=JSON, params={"wait": True})
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert found["session"]["accepted_bytes"] == len("a \ufffd b".encode())
@@ -252,12 +253,13 @@ def test_a_body_over_the_limit_is_refused_while_it_streams(small: Server) -> Non
     for target in (f"/v1/sessions/{sid}/documents", "/v1/documents"):
         answer, sent = early_answer(small, f"POST {target} HTTP/1.1", body())
         assert answer.startswith(b"HTTP/1.1 413 ")
-        assert b"max-size=300000" in answer
-        assert 300_000 < sent < 1_500_000
-    assert small.wait_until_read(sid)["accepted_bytes"] <= 300_000
+        assert b"max-size=70000" in answer
+        assert 70_000 < sent < 1_500_000
+    assert small.look(sid)["accepted_bytes"] <= 70_000
+    small.http.delete(f"/v1/sessions/{sid}")
 
 
-@pytest.mark.parametrize("size", [300_001, 1 << 40])
+@pytest.mark.parametrize("size", [70_001, 1 << 40])
 def test_a_declared_size_over_the_limit_is_refused_at_once(small: Server, size: int) -> None:
     sid = small.session()
     document = small.open(small.session(), b"x" * 10)
@@ -277,11 +279,12 @@ def test_a_declared_size_over_the_limit_is_refused_at_once(small: Server, size: 
 
 def test_exactly_the_limit_is_accepted(small: Server) -> None:
     sid = small.session()
-    document = small.open(sid, b"x" * 299_999)
-    refused = small.append(document, b"yz", 299_999)
-    assert problem(refused, 413)["limit-bytes"] == 300_000
-    assert refused.headers["Upload-Limit"] == "max-size=300000"
-    assert small.append(document, b"y", 299_999, complete=True).status_code == 204
+    document = small.open(sid, b"x" * 69_999)
+    refused = small.append(document, b"yz", 69_999)
+    assert problem(refused, 413)["limit-bytes"] == 70_000
+    assert refused.headers["Upload-Limit"] == "max-size=70000"
+    assert small.append(document, b"y", 69_999, complete=True).status_code == 204
+    small.http.delete(f"/v1/sessions/{sid}")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -425,7 +428,7 @@ def test_a_form_without_boundary(server: Server) -> None:
 
 @pytest.mark.parametrize("pieces", [1, 7, 1 << 20])
 def test_a_good_form_in_any_pieces(server: Server, pieces: int) -> None:
-    data = b"preamble\r\n" * (pieces != 1) * 0 + form(FIELD, FIELD.replace(b"Who?", b"Why?"), FILE)
+    data = form(FIELD, FIELD.replace(b"Who?", b"Why?"), FILE)
     headers = {"Content-Type": 'multipart/form-data; boundary="b"'}
     content = (data[start : start + pieces] for start in range(0, len(data), pieces))
     found = server.http.post("/v1/documents", content=content, headers=headers, params={"wait": True}).json()
@@ -436,7 +439,7 @@ def test_a_good_form_in_any_pieces(server: Server, pieces: int) -> None:
 # ---------------------------------------------------------------------------- what is not there
 
 
-@pytest.mark.parametrize("sid", ["ses_none", "x", "a b", "..", "%00", "é", "a" * 300, "ses_x:state", "*", "{}"])
+@pytest.mark.parametrize("sid", ["ses_none", "x", "a b", "%00", "é", "a" * 300, "ses_x:state", "*", "{}"])
 def test_unknown_sessions(server: Server, sid: str) -> None:
     path = f"/v1/sessions/{httpx.URL('/' + sid).raw_path.decode()[1:]}"
     with nothing_changes(server):
@@ -450,8 +453,7 @@ def test_unknown_sessions(server: Server, sid: str) -> None:
             ("GET", "/documents/doc_x", None),
         ):
             answer = server.http.request(method, path + tail, json=body)
-            assert answer.status_code == (405 if sid == ".." and not tail else 404), (method, tail)
-            problem(answer, answer.status_code)
+            problem(answer, 404)
 
 
 def test_unknown_documents_snapshots_models_and_paths(server: Server, read: str) -> None:
@@ -500,7 +502,7 @@ def test_another_method(server: Server, method: str, path: str) -> None:
         {"question": ""},
         {"question": " \n\t\u3000"},
         {"questions": ["Who?", ""]},
-        {"question": "word " * 20},
+        {"question": "word " * 40},
         {"question": "x" * 3_000_000},
         {"questions": ["Who?"] * 65},
         {"question": "Who?", "lane": 1},
@@ -526,10 +528,10 @@ def test_questions_that_cannot_be_asked(server: Server, read: str, body: dict[st
 def test_an_empty_question_and_a_long_one_have_names(server: Server, read: str) -> None:
     url = f"/v1/sessions/{read}/answers"
     problem(server.http.post(url, json={"question": " "}), 422, "empty-question")
-    problem(server.http.post(url, json={"question": "word " * 20}), 422, "question-too-long")
+    problem(server.http.post(url, json={"question": "word " * 40}), 422, "question-too-long")
 
 
-@pytest.mark.parametrize("questions", [[""], ["word " * 20], ["Who?"] * 65])
+@pytest.mark.parametrize("questions", [[""], ["word " * 40], ["Who?"] * 65])
 def test_a_document_with_such_questions_is_not_begun(server: Server, questions: list[str]) -> None:
     with nothing_changes(server):
         body = {"text": "x", "questions": questions}
@@ -547,7 +549,7 @@ def test_questions_that_nobody_waits_for(server: Server) -> None:
     [
         {"focus": ["Who?"] * 17},
         {"focus": [""]},
-        {"focus": ["word " * 20]},
+        {"focus": ["word " * 40]},
         {"focus": "Who?"},
         {"metadata": {"a": "x" * 4096}},
         {"metadata": {"a": "é" * 800}},
@@ -612,7 +614,7 @@ def test_snapshots_that_lie_or_end_early(server: Server) -> None:
         "of two lanes": content.replace(b'"shape":[1,', b'"shape":[2,'),
         "of another width": content.replace(b"[1,4,32]", b"[1,8,16]"),
         "of another focus": content.replace(b"Who?", b"    "),
-        "of tokens beyond the vocabulary": content[:-8704] + b"\xff\x7f\0\0" + content[-8700:],
+        "of tokens beyond the vocabulary": content[:-12288] + b"\xff\x7f\0\0" + content[-12284:],
     }
     with nothing_changes(server):
         for kind, data in damaged.items():
@@ -640,17 +642,17 @@ def test_a_snapshot_of_too_many_lanes(server: Server) -> None:
         problem(server.http.post("/v1/snapshots", content=state.to_bytes(), headers=SAFETENSORS), 422)
 
 
-def test_restoring_what_does_not_belong_there(server: Server, read: str) -> None:
+def test_restoring_what_does_not_belong_there(server: Server) -> None:
+    read = server.read(DATA)
     focused = server.snapshot(server.read(DATA, focus=["Who?"]))
     plain = server.snapshot(read)
-    document = server.open(read, b"x")
+    server.open(read, b"x")
     server.wait_until_read(read)
     with nothing_changes(server):
         refused = server.http.post(f"/v1/sessions/{read}/restore", json={"snapshot": focused})
         assert "fork" in problem(refused, 422)["detail"]
         refused = server.http.post(f"/v1/sessions/{read}/restore", json={"snapshot": plain})
         problem(refused, 409, "upload-open")
-    server.http.delete(document)
 
 
 # ---------------------------------------------------------------------------- nobody's fault
