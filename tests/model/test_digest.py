@@ -1,6 +1,7 @@
 """The digest of a stream: anybody can compute it from the text, whatever the cuts."""
 
 import hashlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ def from_the_text(data: bytes) -> str:
 def test_any_cut_gives_the_digest_of_the_text(data: bytes, cuts: list[int]) -> None:
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     digest = StreamDigest()
-    for start, end in zip(places[:-1], places[1:], strict=True):
+    for start, end in pairwise(places):
         digest.update(data[start:end])
         digest = StreamDigest(digest.chain, digest.rest)  # put down and taken up
         assert digest.hexdigest() == from_the_text(data[:end])

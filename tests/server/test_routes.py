@@ -230,11 +230,7 @@ def test_one_call_with_json(server: Server) -> None:
     assert not found["session"]["keep_text"]
     assert [one["question"] for one in found["answers"]["answers"]] == body["questions"]
     assert found["answers"]["position"]["bytes"] == len(DATA)
-    assert found["answers"]["answers"][0] == {
-        name: value
-        for name, value in server.ask(found["session"]["id"], "Where is Mary?").items()
-        if name != "position"
-    }
+    assert found["answers"]["answers"][0]["answer"] == server.ask(found["session"]["id"], "Where is Mary?")["answer"]
 
 
 def test_one_call_with_a_form(server: Server) -> None:

@@ -1,0 +1,415 @@
+"""The scheduler: questions come first, nobody starves, who left is dropped, and what fails is told at once."""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from tests.serving import Api, Server, ServerFactory, text, wait_for
+
+from rmt_model.engine import Engine
+from rmt_server.embedded_redis import EmbeddedRedis
+
+LONG = text(3_000_000)
+"""More than anybody reads during a test."""
+
+
+class Throttle:
+    """Stands before an engine's steps: slows them down, stops them, or makes them fail."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.seconds = 0.0
+        self.error: Exception | None = None
+        self.open = threading.Event()
+        self.open.set()
+        self.lanes_read: list[int] = []
+        self.answered = 0
+        self._read, self._answer = engine.read, engine.answer
+        engine.read, engine.answer = self.read, self.answer  # type: ignore[method-assign]
+
+    def read(self, segments: Any) -> None:
+        self._pass()
+        self.lanes_read.append(len(segments))
+        self._read(segments)
+
+    def answer(self, prompts: Any) -> Any:
+        self._pass()
+        self.answered += len(prompts)
+        return self._answer(prompts)
+
+    def _pass(self) -> None:
+        time.sleep(self.seconds)
+        assert self.open.wait(30)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def engine(make_engine: Callable[..., Engine]) -> Engine:
+    return make_engine()
+
+
+@pytest.fixture
+def throttle(engine: Engine) -> Iterator[Throttle]:
+    throttle = Throttle(engine)
+    yield throttle
+    throttle.open.set()
+
+
+def under_way(api: Api, sid: str) -> None:
+    wait_for(lambda: api.look(sid)["segments"] > 3, what="some segments to be read")
+
+
+def begin(api: Api, **body: Any) -> str:
+    """A session with more text than is read during a test, some of which is read."""
+    sid = api.session(**body)
+    api.send(sid, LONG)
+    under_way(api, sid)
+    return sid
+
+
+@contextmanager
+def in_background(call: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Calls beside what happens inside, and has ended after it; the list gets what was returned."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    try:
+        yield found
+    finally:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+# ---------------------------------------------------------------------------- order
+
+
+def test_questions_are_answered_while_a_long_document_is_read(start_server: ServerFactory) -> None:
+    server = start_server(max_unread_bytes=1 << 30)
+    sid = begin(server)
+    positions = []
+    for _ in range(5):
+        positions.append(server.ask(sid, "Where is Mary?", wait=False)["position"]["tokens"])
+        time.sleep(0.1)
+    assert server.look(sid)["status"] == "reading"
+    assert positions == sorted(positions)
+    assert positions[0] < positions[-1], "it goes on reading between the questions"
+
+
+def test_a_question_waits_for_one_step_only(start_server: ServerFactory, engine: Engine, throttle: Throttle) -> None:
+    server = start_server(engine, max_unread_bytes=1 << 30)
+    long, short = begin(server), server.read(text(500))
+    throttle.seconds = 0.2
+    steps = len(throttle.lanes_read)
+    server.ask(short, "Who?", wait=False)
+    assert len(throttle.lanes_read) - steps <= 2
+    assert server.look(long)["status"] == "reading"
+
+
+def test_waiting_is_for_what_was_accepted_by_then(start_server: ServerFactory) -> None:
+    server = start_server()
+    sid = server.session()
+    server.send(sid, text(20_000))
+    assert server.look(sid)["status"] == "reading"
+    assert server.ask(sid, "Who?", wait=False)["position"]["bytes"] < 20_000
+    assert server.ask(sid, "Who?")["position"]["bytes"] == 20_000
+
+
+def test_a_short_document_does_not_starve_behind_long_ones(start_server: ServerFactory) -> None:
+    """There is room for two sessions, and two long ones have it; they make room in turns, and lose nothing."""
+    server = start_server(max_readings=2, max_unread_bytes=1 << 30)
+    long = [begin(server), begin(server)]
+    before = [server.look(sid)["tokens"] for sid in long]
+    for seed in range(4):
+        assert server.http.get(f"/v1/sessions/{server.read(text(2000, seed))}").json()["status"] == "idle"
+    for sid, tokens in zip(long, before, strict=True):
+        wait_for(lambda sid=sid, tokens=tokens: server.look(sid)["tokens"] > tokens)
+        assert server.look(sid)["status"] == "reading"
+
+
+def test_turns_do_not_change_the_memory(start_server: ServerFactory, server: Server) -> None:
+    """Five sessions take turns in one place: every memory is the one of a session that was never put down."""
+    crowded = start_server(max_readings=1, turn_s=0.02, commit_interval_s=0.01)
+    texts = [text(12_000, seed) for seed in range(5)]
+    sids = [crowded.session() for _ in texts]
+    for sid, data in zip(sids, texts, strict=True):
+        crowded.send(sid, data)
+    revisions = []
+    for sid, data in zip(sids, texts, strict=True):
+        revisions.append(crowded.wait_until_read(sid)["revision"])
+        assert crowded.state(sid) == server.state(server.read(data))
+    assert max(revisions) > 1
+
+
+def test_lanes_of_many_sessions_share_a_step(start_server: ServerFactory, engine: Engine, throttle: Throttle) -> None:
+    server = start_server(engine, max_batch_lanes=4, max_unread_bytes=1 << 30)
+    throttle.open.clear()
+    sids = [server.session(focus=["Who?"] * lanes) for lanes in (1, 3, 2, 2)]
+    for sid in sids:
+        server.send(sid, LONG[:100_000])
+    throttle.open.set()
+    for sid in sids:
+        under_way(server, sid)
+    read = throttle.lanes_read[-20:]
+    assert max(read) == 4
+    assert sum(read) / len(read) > 2
+
+
+# ---------------------------------------------------------------------------- callers who leave, and crowds
+
+
+def test_a_caller_who_leaves_is_dropped(start_server: ServerFactory, engine: Engine, throttle: Throttle) -> None:
+    server = start_server(engine)
+    sid = server.read(text(500))
+    throttle.open.clear()
+    with in_background(lambda: server.ask(sid, "Who?")):
+        wait_for(lambda: server.metric("rmt_answer_seconds_count") == 0 and server.metric("rmt_waiting_questions") == 0)
+        for _ in range(3):
+            with httpx.Client(base_url=server.url, timeout=0.3) as impatient, pytest.raises(httpx.ReadTimeout):
+                impatient.post(f"/v1/sessions/{sid}/answers", json={"question": "Where is Mary?"})
+        throttle.open.set()
+    server.ask(sid, "Who?")
+    assert throttle.answered == 2, "nobody answered those who had left"
+
+
+def test_a_caller_who_leaves_while_reading_goes_on_is_let_go(start_server: ServerFactory) -> None:
+    server = start_server(max_unread_bytes=1 << 30)
+    sid = begin(server)
+    for path, body in (("answers", {"question": "Who?"}), ("snapshots", {})):
+        with httpx.Client(base_url=server.url, timeout=0.3) as impatient, pytest.raises(httpx.ReadTimeout):
+            impatient.post(f"/v1/sessions/{sid}/{path}", json=body)
+    wait_for(lambda: 'status="499"' in server.http.get("/metrics").text, 5, "the waiting to end")
+    assert server.http.get(f"/v1/sessions/{sid}/snapshots").json()["snapshots"] == []
+
+
+def test_too_many_callers_are_told_to_come_back(
+    start_server: ServerFactory, engine: Engine, throttle: Throttle
+) -> None:
+    server = start_server(engine, max_waiting_questions=2)
+    sid = server.read(text(500))
+    throttle.open.clear()
+
+    async def crowd() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+            ask = [client.post(f"/v1/sessions/{sid}/answers", json={"question": "Who?"}) for _ in range(12)]
+            asyncio.get_running_loop().call_later(1.5, throttle.open.set)
+            return await asyncio.gather(*ask)
+
+    answers = asyncio.run(crowd())
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert 1 <= len(answers) - len(refused) <= 3
+    assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
+    assert {answer.json()["type"] for answer in refused} == {"urn:rmt-server:problem:busy"}
+
+
+def test_waiting_has_an_end(start_server: ServerFactory) -> None:
+    server = start_server(read_wait_s=0.3, max_unread_bytes=1 << 30)
+    sid = begin(server)
+    answer = server.http.post(f"/v1/sessions/{sid}/answers", json={"question": "Who?"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert server.ask(sid, "Who?", wait=False)
+
+
+def test_back_pressure_ends_with_503_and_what_came_stays(
+    start_server: ServerFactory, engine: Engine, throttle: Throttle
+) -> None:
+    server = start_server(engine, max_unread_bytes=10_000, back_pressure_wait_s=0.3)
+    throttle.open.clear()
+    sid = server.session()
+    document = server.open(sid)
+    refused = server.append(document, text(400_000), 0)
+    assert (refused.status_code, refused.json()["type"]) == (503, "urn:rmt-server:problem:back-pressure")
+    assert int(refused.headers["Retry-After"]) >= 1
+    accepted = int(server.http.head(document).headers["Upload-Offset"])
+    assert 0 < accepted < 200_000
+    throttle.open.set()
+    assert server.wait_until_read(sid)["read_bytes"] == accepted
+    assert server.append(document, text(400_000)[accepted : accepted + 9000], accepted, complete=True).is_success
+
+
+# ---------------------------------------------------------------------------- failures
+
+
+def test_when_the_engine_fails_everybody_is_told(
+    start_server: ServerFactory, engine: Engine, throttle: Throttle, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start_server(engine, max_unread_bytes=1 << 30)
+    long, short = begin(server), server.read(text(500))
+    throttle.open.clear()
+    throttle.error = RuntimeError("the device is on fire")
+    caplog.set_level(logging.CRITICAL)
+
+    def post(sid: str) -> Callable[[], httpx.Response]:
+        def call() -> httpx.Response:
+            with httpx.Client(base_url=server.url, timeout=30) as client:
+                return client.post(f"/v1/sessions/{sid}/answers", json={"question": "Who?"})
+
+        return call
+
+    with in_background(post(short)) as asking, in_background(post(long)) as waiting:
+        time.sleep(0.3)
+        throttle.open.set()
+    for answer in (*asking, *waiting, post(short)()):
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert "fire" not in answer.text
+    ready = server.http.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (503, "not ready")
+    assert server.http.get("/livez").status_code == 200
+    assert "the device is on fire" in caplog.text
+    other = start_server()  # takes over when the lease is over
+    tokens = other.look(long)["tokens"]
+    wait_for(lambda: other.look(long)["tokens"] > tokens, 10, "another process to go on")
+
+
+def test_when_asking_fails_the_caller_is_told(start_server: ServerFactory, engine: Engine, throttle: Throttle) -> None:
+    """The call whose answer breaks the engine is the one that must not be forgotten."""
+    server = start_server(engine)
+    sid = server.read(text(500))
+    throttle.error = RuntimeError("the device is on fire")
+    answer = server.http.post(f"/v1/sessions/{sid}/answers", json={"question": "Who?"}, timeout=10)
+    assert answer.status_code == 503
+    assert server.http.get("/readyz").status_code == 503
+
+
+def test_redis_goes_away_for_a_while(start_server: ServerFactory, own_redis: EmbeddedRedis, server: Server) -> None:
+    """Without Redis nothing is ready; when it is back, everything goes on by itself and ends as it would have."""
+    data = text(40_000, seed=4)
+    away = start_server(max_unread_bytes=1 << 30)
+    sid = away.session()
+    away.send(sid, data)
+    under_way(away, sid)
+    own_redis.stop()
+    ready = away.http.get("/readyz")
+    assert (ready.status_code, ready.json()["detail"]) == (503, "Redis does not answer")
+    for method, path, body in (
+        ("GET", f"/v1/sessions/{sid}", None),
+        ("POST", "/v1/sessions", {}),
+        ("POST", f"/v1/sessions/{sid}/answers", {"question": "Who?"}),
+    ):
+        refused = away.http.request(method, path, json=body)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert refused.json()["type"] == "urn:rmt-server:problem:store-unavailable"
+    assert away.http.get("/livez").status_code == 200
+    own_redis.start()
+    wait_for(lambda: away.http.get("/readyz").status_code == 200, 10, "the server to be ready again")
+    away.wait_until_read(sid, 30)
+    assert away.state(sid) == server.state(server.read(data))
+
+
+@pytest.mark.faults
+def test_redis_hangs_for_a_while(start_server: ServerFactory, own_redis: EmbeddedRedis, server: Server) -> None:
+    data = text(30_000, seed=4)
+    stuck = start_server(max_unread_bytes=1 << 30)
+    sid = stuck.session()
+    stuck.send(sid, data)
+    under_way(stuck, sid)
+    os.kill(own_redis.pid, signal.SIGSTOP)
+    try:
+        assert stuck.http.get(f"/v1/sessions/{sid}").status_code == 503
+        assert stuck.http.get("/readyz").status_code == 503
+    finally:
+        os.kill(own_redis.pid, signal.SIGCONT)
+    wait_for(lambda: stuck.http.get("/readyz").status_code == 200, 10, "the server to be ready again")
+    stuck.wait_until_read(sid, 30)
+    assert stuck.state(sid) == server.state(server.read(data))
+
+
+# ---------------------------------------------------------------------------- several processes
+
+
+def test_two_servers_share_the_work(start_server: ServerFactory, server: Server) -> None:
+    """One session at a time in each: both read, each session is read by one, and all memories are right."""
+    pair = [start_server(max_readings=1, turn_s=0.1) for _ in range(2)]
+    texts = [text(8000, seed) for seed in range(6)]
+    sids = [pair[n % 2].session() for n in range(6)]
+    for n, sid in enumerate(sids):
+        pair[n % 2].send(sid, texts[n])
+    for n, sid in enumerate(sids):
+        pair[(n + 1) % 2].wait_until_read(sid)
+        assert pair[(n + 1) % 2].state(sid) == server.state(server.read(texts[n]))
+    assert all(one.metric("rmt_lane_segments_total") > 10 for one in pair)
+
+
+def test_a_server_that_stops_hands_everything_over(start_server: ServerFactory, server: Server) -> None:
+    data = text(60_000, seed=6)
+    first, second = start_server(lease_s=60), start_server(lease_s=60, max_readings=1)
+    busy = second.session()
+    second.send(busy, text(1000))
+    second.wait_until_read(busy)
+    sid = first.session()
+    first.send(sid, data)
+    under_way(first, sid)
+    first.__exit__()
+    stopped_at = second.look(sid)
+    second.wait_until_read(sid, 30)  # long before the lease would be over
+    assert stopped_at["segments"] > 3
+    assert second.state(sid) == server.state(server.read(data))
+
+
+def test_a_session_that_goes_while_it_is_read_harms_nobody(start_server: ServerFactory) -> None:
+    server = start_server(max_unread_bytes=1 << 30)
+    gone, stays = begin(server), begin(server)
+    assert server.http.delete(f"/v1/sessions/{gone}").status_code == 204
+    tokens = server.look(stays)["tokens"]
+    wait_for(lambda: server.look(stays)["tokens"] > tokens + 300)
+    wait_for(lambda: server.metric("rmt_readings") == 1)
+    assert server.scheduler.engine.free_slots == 63
+    assert server.scheduler.failure is None
+
+
+def test_a_session_of_another_checkpoint_is_left_alone(
+    start_server: ServerFactory, own_redis: EmbeddedRedis, make_engine: Callable[..., Engine], tiny_checkpoint: Any
+) -> None:
+    server = start_server()
+    sid = server.session()
+    with redis.Redis.from_url(own_redis.url) as bare:
+        bare.hset(f"rmt:{{public:{sid}}}:session", "model", "another")
+    server.send(sid, text(3000))
+    assert server.look(server.read(text(3000)))["status"] == "idle"
+    assert server.look(sid)["segments"] == 0
+    answer = server.http.post(f"/v1/sessions/{sid}/answers", json={"question": "Who?", "wait": False})
+    assert answer.status_code in (200, 409)
+
+
+# ---------------------------------------------------------------------------- what counts as read
+
+
+def test_a_session_is_read_when_its_last_segment_is_in_the_memory(
+    start_server: ServerFactory, engine: Engine, throttle: Throttle
+) -> None:
+    """All its bytes have been taken in long before: that alone must not make it idle, nor its snapshot final."""
+    server = start_server(engine)
+    throttle.seconds = 0.05
+    sid = server.session()
+    server.send(sid, text(4000))
+    wait_for(lambda: server.look(sid)["read_bytes"] == 4000)
+    early = server.look(sid)
+    assert early["status"] == "reading"
+    done = server.wait_until_read(sid)
+    assert done["segments"] > early["segments"]
+    assert done["tokens"] == done["segments"] * 32
+
+
+def test_what_a_dead_reader_had_taken_in_is_read_by_the_next(
+    start_server: ServerFactory, engine: Engine, throttle: Throttle, server: Server
+) -> None:
+    """The reader dies when all bytes are committed, but not all segments are in the memory."""
+    first = start_server(engine, lease_s=1.0, commit_interval_s=0.01)
+    throttle.seconds = 0.05
+    sid = first.session()
+    first.send(sid, text(4000))
+    wait_for(lambda: first.look(sid)["read_bytes"] == 4000)
+    throttle.error = RuntimeError("killed")
+    wait_for(lambda: first.scheduler.failure is not None)
+    assert first.look(sid)["status"] == "reading"
+    second = start_server()
+    second.wait_until_read(sid, 15)
+    assert second.state(sid) == server.state(server.read(text(4000)))
