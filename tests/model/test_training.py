@@ -16,7 +16,7 @@ from rmt_model.training.background import Background, split_by_author
 from rmt_model.training.facts import KINDS, draw_fact, draw_facts
 from rmt_model.training.samples import SampleBuilder, SampleShape
 from rmt_model.training.trainer import Stage, Trainer, TrainerSettings, run_batch
-from rmt_model.training.words import POOLS
+from rmt_model.training.words import POOLS, Lexicon
 
 PROSE = "It was the best of times. It was the worst of times; nobody knew. The age of wisdom came, and went.\n" * 40
 
@@ -42,6 +42,17 @@ def test_a_fact_says_its_answer_and_what_it_is_about(kind: str) -> None:
         assert fact.answer.casefold() in fact.statement.casefold()
         assert fact.key.casefold() in fact.question.casefold()
         assert fact.key.casefold() in fact.statement.casefold()
+
+
+def test_the_open_vocabulary_is_split_too() -> None:
+    lexicon = Lexicon.of([PROSE], least=2)
+    drawn = {lexicon.draw(Random(seed), "train") for seed in range(200)}
+
+    assert {"best", "times", "wisdom"} <= set(lexicon.train) | set(lexicon.validation)
+    assert not set(lexicon.train) & set(lexicon.validation)
+    assert drawn == set(lexicon.train)
+    facts = [draw_fact(Random(seed), "validation", ("object_place",), lexicon) for seed in range(200)]
+    assert not any(word in lexicon.train for fact in facts for word in fact.answer.split())
 
 
 def test_coined_names_differ_between_the_splits() -> None:

@@ -1,6 +1,6 @@
 """`python -m rmt_model.training RUN_DIR --books DIR`: train the bundled checkpoint; started again, it goes on.
 
-Six stages: facts and question in one segment, then one segment of memory between them, then more and longer ones. On
+Five stages: facts and question in one segment, then one segment of memory between them, then more and longer ones. On
 two cores it takes about an hour and a half.
 """
 
@@ -18,6 +18,7 @@ from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.training.background import Background, read_texts, split_by_author
 from rmt_model.training.samples import SampleBuilder
 from rmt_model.training.trainer import Stage, Trainer, TrainerSettings
+from rmt_model.training.words import Lexicon
 
 BASE = "smollm2-135m-instruct"
 # Of the thirty layers: the first three, and those in which the backbone looks back to what followed an earlier token
@@ -44,8 +45,9 @@ def main() -> int:
     model, tokenizer = _untrained(), load_tokenizer(BASE)
     books, _ = split_by_author(options.books.glob("*.txt"))
     code = Path(sysconfig.get_path("stdlib")).glob("*.py")
-    background = Background.of(read_texts(books, 24_000_000) + read_texts(code, 4_000_000), tokenizer)
-    builder = SampleBuilder(tokenizer, model.config, background, "train", KINDS)
+    texts = read_texts(books, 24_000_000)
+    background = Background.of(texts + read_texts(code, 4_000_000), tokenizer)
+    builder = SampleBuilder(tokenizer, model.config, background, "train", KINDS, Lexicon.of(texts))
     trainer = Trainer(model, builder, TrainerSettings(STAGES, seed=options.seed, learning_rate=5e-4), options.run)
     for record in trainer.train():
         sys.stderr.write(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from rmt_model.training.words import POOLS, Split
+from rmt_model.training.words import NO_LEXICON, POOLS, Lexicon, Split
 
 __all__ = ["KINDS", "Fact", "draw_fact", "draw_facts"]
 
@@ -24,6 +24,7 @@ class Fact:
     answer: str
 
 
+_OPEN_SHARE = 0.5
 _ONSETS = [
     "b",
     "br",
@@ -60,9 +61,10 @@ _CODAS = ["l", "m", "n", "r", "s", "t", "nd", "rk", "x"]
 class _Words:
     """Draws words for one fact from one split."""
 
-    def __init__(self, rng: Random, split: Split) -> None:
+    def __init__(self, rng: Random, split: Split, lexicon: Lexicon) -> None:
         self.rng = rng
         self.split = split
+        self.lexicon = lexicon
 
     def person(self) -> str:
         if self.rng.random() < 0.4:
@@ -71,9 +73,13 @@ class _Words:
         return f"{name} {self._coined()}" if self.rng.random() < 0.2 else name
 
     def thing(self, pool: str, adjective: float = 0.7) -> str:
-        """A noun, mostly with an adjective: `silver key`."""
-        noun = POOLS[pool].draw(self.rng, self.split)
-        return f"{POOLS['adjective'].draw(self.rng, self.split)} {noun}" if self.rng.random() < adjective else noun
+        """A noun, mostly with an adjective: `silver key`; half of the words come from the open vocabulary."""
+        noun = self._word(pool)
+        return f"{self._word('adjective')} {noun}" if self.rng.random() < adjective else noun
+
+    def _word(self, pool: str) -> str:
+        any_word = self.lexicon.draw(self.rng, self.split) if self.rng.random() < _OPEN_SHARE else None
+        return any_word or POOLS[pool].draw(self.rng, self.split)
 
     def code(self) -> str:
         return "".join(self.rng.choice("0123456789") for _ in range(self.rng.randint(3, 6)))
@@ -167,16 +173,18 @@ KINDS: dict[str, Callable[[_Words], Fact]] = {
 }
 
 
-def draw_fact(rng: Random, split: Split, kinds: tuple[str, ...] = tuple(KINDS)) -> Fact:
+def draw_fact(rng: Random, split: Split, kinds: tuple[str, ...] = tuple(KINDS), lexicon: Lexicon = NO_LEXICON) -> Fact:
     """One fact of one of `kinds`, with words of `split`."""
-    return KINDS[rng.choice(kinds)](_Words(rng, split))
+    return KINDS[rng.choice(kinds)](_Words(rng, split, lexicon))
 
 
-def draw_facts(rng: Random, split: Split, count: int, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Fact]:
+def draw_facts(
+    rng: Random, split: Split, count: int, kinds: tuple[str, ...] = tuple(KINDS), lexicon: Lexicon = NO_LEXICON
+) -> list[Fact]:
     """`count` facts, no two of which are about the same thing or give the same answer."""
     facts: list[Fact] = []
     while len(facts) < count:
-        fact = draw_fact(rng, split, kinds)
+        fact = draw_fact(rng, split, kinds, lexicon)
         if all(fact.key != other.key and fact.answer != other.answer for other in facts):
             facts.append(fact)
     return facts

@@ -14,7 +14,7 @@ from torch import Tensor
 from rmt_model.config import RMTConfig
 from rmt_model.training.background import Background
 from rmt_model.training.facts import KINDS, Fact, draw_fact, draw_facts
-from rmt_model.training.words import Split
+from rmt_model.training.words import NO_LEXICON, Lexicon, Split
 
 __all__ = ["Batch", "Mode", "PlantedDocument", "Questions", "SampleBuilder", "SampleShape"]
 
@@ -112,8 +112,10 @@ class SampleBuilder:
         background: Background,
         split: Split,
         kinds: tuple[str, ...] = tuple(KINDS),
+        lexicon: Lexicon = NO_LEXICON,
     ) -> None:
         self.kinds = kinds
+        self.lexicon = lexicon
         self.tokenizer = tokenizer
         self.config = config
         self.background = background
@@ -173,7 +175,7 @@ class SampleBuilder:
         others = rng.choice((0, 0, 1, 2, 3, 4, 6)) if shape.mode == "focus" else rng.choice((0, 1, 2, 3))
         others = max(0, min(others, shape.document_tokens // _FACT_TOKENS - shape.questions - 1))
         kinds = self.kinds if rng.random() < 0.7 else (rng.choice(self.kinds),)
-        facts = draw_facts(rng, self.split, shape.questions + others, kinds)
+        facts = draw_facts(rng, self.split, shape.questions + others, kinds, self.lexicon)
         asked = facts[: shape.questions]
         reach = shape.document_tokens
         placed = [(fact, rng.randrange(reach)) for fact in facts[shape.questions :]]
@@ -213,7 +215,7 @@ class SampleBuilder:
     def _replacing(self, rng: Random, fact: Fact) -> Fact:
         """A fact about the same thing with another answer."""
         while True:
-            other = draw_fact(rng, self.split, (fact.kind,))
+            other = draw_fact(rng, self.split, (fact.kind,), self.lexicon)
             if other.question.startswith(fact.question.split(fact.key)[0]) and other.answer != fact.answer:
                 return Fact(
                     fact.kind,

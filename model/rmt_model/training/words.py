@@ -1,10 +1,13 @@
 """Word pools for planted facts. The last fifth of every pool is never used in training."""
 
+import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-__all__ = ["POOLS", "Pool", "Split"]
+__all__ = ["NO_LEXICON", "POOLS", "Lexicon", "Pool", "Split"]
 
 Split = Literal["train", "validation"]
 
@@ -109,3 +112,33 @@ POOLS = {
     for name, pool in _POOLS.items()
 }
 """Word pools by slot. A validation word is in no pool's training part."""
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """An open vocabulary for names of things: whatever lower-case words some texts hold, split by their letters.
+
+    A memory that has only seen a few hundred words learns a code for those; one that must carry any word has to copy.
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+
+    @classmethod
+    def of(cls, texts: Iterable[str], *, least: int = 3) -> "Lexicon":
+        """The words of 4 to 10 letters that stand at least `least` times in the texts."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(_WORD.findall(text))
+        words = sorted(word for word, count in counts.items() if count >= least)
+        held_out = {word for word in words if sum(map(ord, word)) % 5 == 0}
+        return cls(tuple(word for word in words if word not in held_out), tuple(sorted(held_out - _TRAINED)))
+
+    def draw(self, rng: Random, split: Split) -> str | None:
+        """One word of the split; None where there are none."""
+        words = self.train if split == "train" else self.validation
+        return rng.choice(words) if words else None
+
+
+_WORD = re.compile(r"\b[a-z]{4,10}\b")
+NO_LEXICON = Lexicon((), ())
