@@ -206,7 +206,7 @@ def valid(session: Session, document: Document) -> None:
         if document.complete or error.reason != "unexpected end of data":
             document.offset = error.start
             del session.text[document.start + error.start :]
-            raise ProblemError(422, "The text is not UTF-8.", offset=error.start) from error
+            raise ProblemError(422, "The text is not UTF-8.", **{"byte-offset": error.start}) from error
 
 
 async def take(session: Session, document: Document, request: Request) -> None:
