@@ -7,14 +7,14 @@ class Segmenter:
     """Cuts a stream of token ids into segments of one length.
 
     The segments depend on the ids alone, never on how they were handed over. The time is linear in
-    the number of ids; at most ``segment_tokens - 1`` ids are kept.
+    the number of ids; at most `segment_tokens - 1` ids are kept.
 
     Args:
-        segment_tokens: length of every segment, in tokens; at least 1.
-        pending: ids of an unfinished segment to go on with, fewer than ``segment_tokens``.
+        segment_tokens: Length of every segment, in tokens; at least 1.
+        pending: Ids of an unfinished segment to go on with, fewer than `segment_tokens`.
 
     Raises:
-        ValueError: for a segment length below 1, or a pending segment that is already whole.
+        ValueError: The length is below 1, or the pending segment is already whole.
     """
 
     def __init__(self, segment_tokens: int, pending: Sequence[int] = ()) -> None:

@@ -1,9 +1,13 @@
 """What the server keeps of a session does not grow with what it has read."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import redis
 from tests.serving import ServerFactory, text
 
+from rmt_model.engine import Engine
 from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.keys import SessionKeys
 
@@ -12,7 +16,10 @@ LINE_BYTES = 10_000_000
 
 @pytest.mark.slow
 def test_a_session_is_as_large_after_a_million_tokens_as_after_ten_thousand(
-    start_server: ServerFactory, own_redis: EmbeddedRedis, make_engine, tiny_checkpoint
+    start_server: ServerFactory,
+    own_redis: EmbeddedRedis,
+    make_engine: Callable[..., Engine],
+    tiny_checkpoint: Callable[..., Path],
 ) -> None:
     """10,000 tokens of ordinary text, then 10 MB in one line without a single space.
 

@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,13 +130,15 @@ def test_progress_is_shown_on_a_terminal_only(tiny_checkpoint, monkeypatch, tmp_
     engine = Engine(load_checkpoint(tiny_checkpoint()))
     (tmp_path / "book.txt").write_text(TEXT)
     ticks = iter(range(10_000))
-    monkeypatch.setattr("rmt_model.offline.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("rmt_model.offline.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     controller, terminal = pty.openpty()
+    shown = ""
     with os.fdopen(terminal, "w") as out, (tmp_path / "book.txt").open("rb") as file:
         line = ProgressLine(out, total_bytes=len(TEXT))
         state = read_document(engine, file, report=line.show)
         line.finish(state)
-    shown = os.read(controller, 1 << 16).decode()
+        while "memory of" not in shown or not shown.endswith("\n"):
+            shown += os.read(controller, 1 << 16).decode()
     os.close(controller)
     assert shown.count("%, ") == state.segments_read
     assert shown.rstrip().endswith(f"memory of {state.memory.nbytes:,} bytes")

@@ -26,7 +26,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs CUDA")
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def alone(engine: Engine, document: Sequence[Sequence[int]]) -> NDArray[np.float
     slots = engine.open(1)
     for segment in document:
         engine.read([LaneSegment(slots[0], segment)])
-    memory = engine.memory(slots)[0]
+    memory: NDArray[np.float32] = engine.memory(slots)[0]
     engine.close(slots)
     return memory
 

@@ -79,7 +79,7 @@ def with_tensors(**changed: Any) -> bytes:
         "text": np.zeros(4096, np.uint8),
         **changed,
     }
-    return save({name: value for name, value in tensors.items() if value is not ...}, {HEADER: json.dumps(own)})
+    return bytes(save({name: value for name, value in tensors.items() if value is not ...}, {HEADER: json.dumps(own)}))
 
 
 def with_outer(**changed: Any) -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import numpy as np
@@ -50,7 +51,7 @@ def test_bodies_in_any_chunks(server: Server, whole: bytes, focus: list[str], si
 
 
 def test_in_one_call_whatever_its_form(server: Server, whole: bytes, focus: list[str]) -> None:
-    params = {"focus": focus, "wait": True}
+    params: dict[str, Any] = {"focus": focus, "wait": True}
     answers = [
         server.http.post("/v1/documents", content=DATA, params=params),
         server.http.post("/v1/documents", json={"text": DATA.decode(), "focus": focus}, params={"wait": True}),

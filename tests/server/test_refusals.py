@@ -163,8 +163,8 @@ def test_another_offset_is_a_conflict(server: Server, offset: int) -> None:
 def test_an_offset_that_is_no_offset(server: Server, offset: str) -> None:
     document = server.open(server.session(), DATA[:100])
     with nothing_changes(server):
-        headers = {"Content-Type": "application/partial-upload", "Upload-Complete": "?0"}
-        refused = server.http.patch(document, content=b"x", headers=headers | {"Upload-Offset": offset.encode()})
+        headers = {b"Content-Type": b"application/partial-upload", b"Upload-Complete": b"?0"}
+        refused = server.http.patch(document, content=b"x", headers=headers | {b"Upload-Offset": offset.encode()})
         problem(refused, 400)
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -66,6 +67,10 @@ def throttle(engine: Engine) -> Iterator[Throttle]:
 
 def under_way(api: Api, sid: str) -> None:
     wait_for(lambda: api.look(sid)["segments"] > 3, what="some segments to be read")
+
+
+def more_than(api: Api, sid: str, tokens: int) -> bool:
+    return bool(api.look(sid)["tokens"] > tokens)
 
 
 def begin(api: Api, **body: Any) -> str:
@@ -131,7 +136,7 @@ def test_a_short_document_does_not_starve_behind_long_ones(start_server: ServerF
     for seed in range(4):
         assert server.http.get(f"/v1/sessions/{server.read(text(2000, seed))}").json()["status"] == "idle"
     for sid, tokens in zip(long, before, strict=True):
-        wait_for(lambda sid=sid, tokens=tokens: server.look(sid)["tokens"] > tokens)
+        wait_for(partial(more_than, server, sid, tokens), what="the long one to go on")
         assert server.look(sid)["status"] == "reading"
 
 
