@@ -4,7 +4,8 @@ RmtModelError
 ├── CheckpointError       a checkpoint or backbone that cannot be loaded
 ├── StateError            a reader state that is damaged or of another kind
 │   └── FingerprintError  a reader state made by another checkpoint
-└── QuestionError         a question that cannot be asked
+├── QuestionError         a question that cannot be asked
+└── InvalidUtf8Error      bytes that are not text, with their offset (in `rmt_model.tokenizer`)
 """
 
 __all__ = ["CheckpointError", "FingerprintError", "QuestionError", "RmtModelError", "StateError"]
