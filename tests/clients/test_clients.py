@@ -97,8 +97,8 @@ def test_documents_follow_one_another(rmt: Client) -> None:
     assert rmt.get_session(session.id).documents == 2
 
 
-def test_progress_is_told_and_ends_at_the_end(rmt: Client) -> None:
-    told: list[Progress] = []
+def test_progress_is_told_and_ends_at_the_end(connect: Callable[..., Client], server_url: str) -> None:
+    rmt, told = connect(server_url, chunk_bytes=1 << 16), list[Progress]()
     document = rmt.read(rmt.create_session().id, BYTES, on_progress=told.append)
     assert told[-1].sent_bytes == told[-1].total_bytes == told[-1].read_bytes == len(BYTES)
     assert told[-1].document_id == document.id
