@@ -22,8 +22,9 @@ def _half_read(process: ServerProcess, sid: str) -> None:
     wait_for(under_way, 60, "some of the text to be read")
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("focus", [[], ["Where is Mary?", "Where is the garden?"]])
+@pytest.mark.parametrize(
+    ("how", "focus"), [(signal.SIGKILL, ["Where is Mary?", "Where is the garden?"]), (signal.SIGTERM, [])]
+)
 def test_the_next_process_ends_with_the_same_memory(
     server: Server, start_process: ProcessFactory, how: signal.Signals, focus: list[str]
 ) -> None:
