@@ -109,7 +109,9 @@ class Exchange(socketserver.BaseRequestHandler):
             body += client.recv(min(65536, wanted - len(body)))
         body = body[:wanted]
         if isinstance(fault, Refuse):
-            client.sendall(f"HTTP/1.1 {fault.status} No\r\n{fault.headers}Content-Length: 0\r\n\r\n".encode())
+            # This connection ends here, and says so: a request sent on it meanwhile would be lost by chance.
+            ending = "Connection: close\r\nContent-Length: 0\r\n\r\n"
+            client.sendall(f"HTTP/1.1 {fault.status} No\r\n{fault.headers}{ending}".encode())
             return
         if isinstance(fault, Cut):
             self.forward(head, body, answer=False)

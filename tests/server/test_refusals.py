@@ -22,13 +22,27 @@ DATA = text(2000)
 SAFETENSORS = {"Content-Type": "application/vnd.safetensors"}
 JSON = {"Content-Type": "application/json"}
 MIB = 1 << 20
+LEASING = {b"owner", b"fence", b"life", b"lease_until_ms", b"expires_ms", b"compacted_blocks"}
 
 
 @pytest.fixture(scope="module")
-def small(service_redis: EmbeddedRedis, make_engine: Any) -> Iterator[Server]:
-    """A server with small limits, beside the other one on the same Redis."""
+def redis_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    """With few keys in it, so that all of them can be compared again and again."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("refusals")) as redis_server:
+        yield redis_server
+
+
+@pytest.fixture(scope="module")
+def server(redis_of_its_own: EmbeddedRedis, make_engine: Any) -> Iterator[Server]:
+    with Server(redis_of_its_own.url, make_engine(), {}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def small(redis_of_its_own: EmbeddedRedis, make_engine: Any) -> Iterator[Server]:
+    """A server with small limits, beside the other one."""
     limits = {"max_document_bytes": 70_000, "max_json_bytes": 20_000}
-    with Server(service_redis.url, make_engine(), limits) as server:
+    with Server(redis_of_its_own.url, make_engine(), limits) as server:
         yield server
 
 
@@ -56,18 +70,17 @@ def problem(answer: httpx.Response, status: int, slug: str | None = None) -> dic
 def nothing_changes(server: Server) -> Iterator[None]:
     """What happens inside leaves every key as it was; bookkeeping of who reads what is left out."""
 
-    def content() -> dict[bytes, object]:
+    def content() -> dict[bytes, Any]:
         with redis.Redis.from_url(server.redis_url) as bare:
             wait_for(lambda: bare.zcard("rmt:ready") == 0, what="everything to be read")
-            found: dict[bytes, object] = {}
-            for key in bare.keys("rmt:*"):
-                if bare.type(key) == b"hash":
-                    fields = bare.hgetall(key)
-                    leasing = (b"owner", b"fence", b"life", b"lease_until_ms", b"expires_ms", b"compacted_blocks")
-                    found[key] = {name: value for name, value in fields.items() if name not in leasing}
-                elif key != b"rmt:ready":
-                    found[key] = bare.dump(key)
-            return found
+            names, pipe = sorted(bare.keys("rmt:{*")), bare.pipeline(transaction=False)
+            for name in names:
+                pipe.hgetall(name) if name.endswith(b":session") else pipe.dump(name)
+            found: dict[bytes, Any] = dict(zip(names, pipe.execute(), strict=True))
+        for name in names:
+            if name.endswith(b":session"):
+                found[name] = {field: value for field, value in found[name].items() if field not in LEASING}
+        return found
 
     before = content()
     yield
