@@ -4,7 +4,6 @@ import io
 import json
 import pickle
 import struct
-import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -189,7 +188,6 @@ DAMAGED: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_damage_is_refused_without_large_allocations(damage: str) -> None:
     data = DAMAGED[damage]()
-    began = time.monotonic()
     tracemalloc.start()
     try:
         with pytest.raises(StateError):
@@ -197,7 +195,6 @@ def test_damage_is_refused_without_large_allocations(damage: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 24
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - began < 5
 
 
 def test_the_helpers_make_good_files_where_nothing_is_changed() -> None:

@@ -1,6 +1,7 @@
 """Samples are what they say, and a training run that is cut off goes on as if it had not been."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ from rmt_model.config import RMTConfig
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.training.background import Background, split_by_author
 from rmt_model.training.facts import KINDS, draw_fact, draw_facts
-from rmt_model.training.samples import SampleBuilder, SampleShape
+from rmt_model.training.samples import Mode, SampleBuilder, SampleShape
 from rmt_model.training.trainer import Stage, Trainer, TrainerSettings, run_batch
 from rmt_model.training.words import POOLS, Lexicon
 
@@ -50,6 +51,8 @@ def test_the_open_vocabulary_is_split_too() -> None:
 
     assert {"best", "times", "wisdom"} <= set(lexicon.train) | set(lexicon.validation)
     assert not set(lexicon.train) & set(lexicon.validation)
+    assert "pavilion" in POOLS["place"].validation
+    assert not set(Lexicon.of(["pavilion " * 9], least=2).train)
     assert drawn == set(lexicon.train)
     facts = [draw_fact(Random(seed), "validation", ("object_place",), lexicon) for seed in range(200)]
     assert not any(word in lexicon.train for fact in facts for word in fact.answer.split())
@@ -104,7 +107,7 @@ def test_relevant_segments_are_those_that_hold_the_fact(builder: SampleBuilder) 
             for index in range(shape.segments):
                 text = builder.tokenizer.decode(batch.segments[index, lane].tolist())
                 answers = _statements_about(focus, text)
-                assert bool(batch.relevant[index, lane]) or not answers
+                assert bool(batch.rewritten[index, lane].all()) or not answers
 
 
 def _statements_about(focus: str, text: str) -> bool:
@@ -128,16 +131,62 @@ def test_a_row_holds_a_documents_questions_and_only_answers_are_labels(builder: 
         assert "Question" not in text
 
 
-def test_the_gate_learns_from_irrelevant_segments_in_focus_mode_only(
+def test_with_a_focus_the_note_is_the_answer(builder: SampleBuilder) -> None:
+    shape = SampleShape("focus", lanes=8, segments=2, segment_tokens=128, partial_tokens=40)
+    batch = builder.batch(Random(3), shape)
+    noted = 0
+    for index in range(shape.segments):
+        for lane in range(shape.lanes):
+            ids = [int(token) for token in batch.notes[index, lane] if token >= 0]
+            if ids:
+                said = builder.tokenizer.decode(ids).strip()
+                read = builder.tokenizer.decode(batch.segments[: index + 1, lane].flatten().tolist())
+                assert said.casefold() in read.casefold()
+                assert batch.rewritten[index, lane].all()
+                noted += 1
+    assert noted >= 4
+
+
+def test_for_recall_notes_stand_one_behind_the_other(builder: SampleBuilder) -> None:
+    roomy = SampleBuilder(builder.tokenizer, replace(builder.config, memory_tokens=64), builder.background, "train")
+    shape = SampleShape("recall", lanes=8, segments=2, segment_tokens=256, partial_tokens=40, questions=2)
+    batch = roomy.batch(Random(3), shape)
+    for lane in range(shape.lanes):
+        vectors = [int(v) for index in range(2) for v in (batch.notes[index, lane] >= 0).nonzero()]
+        assert vectors == list(range(len(vectors)))
+        for index in range(2):
+            assert batch.rewritten[index, lane][batch.notes[index, lane] >= 0].all()
+    assert (batch.notes >= 0).any()
+
+
+@pytest.mark.parametrize("mode", ["focus", "recall"])
+def test_gate_and_notes_have_lessons(
+    mode: Mode, builder: SampleBuilder, tiny_backbone: Callable[..., PreTrainedModel]
+) -> None:
+    builder = SampleBuilder(builder.tokenizer, replace(builder.config, memory_tokens=64), builder.background, "train")
+    model = RecurrentMemoryTransformer(tiny_backbone(), builder.config)
+    batch = builder.batch(Random(1), SampleShape(mode, 4, 2, 96, 30))
+    lessons = run_batch(model, batch, TrainerSettings(()))
+    alone = run_batch(model, batch, TrainerSettings((), gate_weight=0.0, note_weight=0.0))
+
+    assert lessons.gate_loss > 0
+    assert lessons.note_loss > 0
+    assert lessons.loss.item() > alone.loss.item()
+    assert alone.answer_loss == pytest.approx(lessons.answer_loss)
+
+
+def test_half_precision_is_for_the_backbone_alone(
     builder: SampleBuilder, tiny_backbone: Callable[..., PreTrainedModel]
 ) -> None:
     model = RecurrentMemoryTransformer(tiny_backbone(), builder.config)
-    shape = SampleShape("focus", lanes=2, segments=2, segment_tokens=64, partial_tokens=30)
-    focus = run_batch(model, builder.batch(Random(1), shape), gate_weight=1.0)
-    recall = run_batch(model, builder.batch(Random(1), SampleShape("recall", 2, 2, 64, 30)), gate_weight=1.0)
+    batch = builder.batch(Random(1), SampleShape("focus", 2, 2, 64, 30))
+    whole = run_batch(model, batch, TrainerSettings(()))
+    half = run_batch(model, batch, TrainerSettings((), bfloat16=True))
+    half.loss.backward()
 
-    assert focus.gate_loss > 0
-    assert recall.gate_loss == 0
+    assert half.answer_loss == pytest.approx(whole.answer_loss, rel=0.05)
+    assert half.answer_loss != whole.answer_loss
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
 
 
 def test_a_run_that_was_cut_off_goes_on_with_the_same_losses(

@@ -3,7 +3,6 @@
 import json
 import pickle
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -533,9 +532,7 @@ def test_another_method(server: Server, method: str, path: str) -> None:
 )
 def test_questions_that_cannot_be_asked(server: Server, read: str, body: dict[str, Any]) -> None:
     with nothing_changes(server):
-        began = time.monotonic()
         problem(server.http.post(f"/v1/sessions/{read}/answers", json=body), 422)
-        assert time.monotonic() - began < 3
 
 
 def test_an_empty_question_and_a_long_one_have_names(server: Server, read: str) -> None:

@@ -1,7 +1,7 @@
 """Documents with planted facts, as the tensors that one training step reads."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -89,7 +89,9 @@ class Batch:
         shape: What its documents have in common.
         prefix: Focus in front of every segment, [lanes, P]; P is 0 for recall.
         segments: Token ids, [n, lanes, S].
-        relevant: Whether a segment holds (part of) a fact that is asked for, [n, lanes].
+        rewritten: Memory vectors that a segment should change, because it holds (part of) what they are for,
+            [n, lanes, M].
+        notes: Token that each memory vector should say after a segment, where it ends a fact, else -100, [n, lanes, M].
         at_end: Questions asked behind the partial segment.
         midway: Questions asked with no partial segment right after some segment: (segments read, questions).
     """
@@ -97,7 +99,8 @@ class Batch:
     shape: SampleShape
     prefix: Tensor
     segments: Tensor
-    relevant: Tensor
+    rewritten: Tensor
+    notes: Tensor
     at_end: Questions
     midway: tuple[tuple[int, Questions], ...]
 
@@ -172,7 +175,8 @@ class SampleBuilder:
     def document(self, rng: Random, shape: SampleShape) -> tuple[PlantedDocument, list[Fact]]:
         """One document of a shape, and the facts that are asked for: in focus mode one, with others around it."""
         whole = shape.segments * shape.segment_tokens
-        others = rng.choice((0, 0, 1, 2, 3, 4, 6)) if shape.mode == "focus" else rng.choice((0, 1, 2, 3))
+        noted = shape.mode == "recall" and shape.segments > 0
+        others = rng.choice((0, 0, 1) if noted else (0, 0, 1, 2, 3, 4, 6))
         others = max(0, min(others, shape.document_tokens // _FACT_TOKENS - shape.questions - 1))
         kinds = self.kinds if rng.random() < 0.7 else (rng.choice(self.kinds),)
         facts = draw_facts(rng, self.split, shape.questions + others, kinds, self.lexicon)
@@ -193,12 +197,14 @@ class SampleBuilder:
         whole = shape.segments * shape.segment_tokens
         ids = torch.tensor([document.ids[:whole] for document, _ in built], dtype=torch.long)
         segments = ids.view(shape.lanes, shape.segments, shape.segment_tokens).transpose(0, 1)
-        relevant = torch.zeros(shape.segments, shape.lanes, dtype=torch.bool)
+        rewritten = torch.zeros(shape.segments, shape.lanes, self.config.memory_tokens, dtype=torch.bool)
+        notes = torch.full(rewritten.shape, -100, dtype=torch.long)
         for lane, (document, asked) in enumerate(built):
-            for fact, span in document.facts:
-                if any((fact.key, fact.question) == (one.key, one.question) for one in asked):
-                    first, last = span.start // shape.segment_tokens, (span.stop - 1) // shape.segment_tokens
-                    relevant[first : last + 1, lane] = True
+            for note in self._notes(shape.mode, document, asked):
+                first, last = note.span.start // shape.segment_tokens, (note.span.stop - 1) // shape.segment_tokens
+                rewritten[first : last + 1, lane, note.vectors] = True
+                if last < shape.segments:
+                    notes[last, lane, note.vectors.start : note.vectors.start + len(note.ids)] = torch.tensor(note.ids)
         prefixes = [self.focus_ids(asked[0].question) if shape.mode == "focus" else [] for _, asked in built]
         width = max(map(len, prefixes))
         prefix = torch.tensor([[self.newline] * (width - len(p)) + p for p in prefixes], dtype=torch.long)
@@ -207,10 +213,32 @@ class SampleBuilder:
             shape,
             prefix.view(shape.lanes, width),
             segments,
-            relevant,
+            rewritten,
+            notes,
             at_end,
             self._midway(rng, shape, built),
         )
+
+    def _notes(self, mode: Mode, document: PlantedDocument, asked: Sequence[Fact]) -> Iterator["_Note"]:
+        """What the memory should say of each fact, and in which of its vectors.
+
+        With a focus: the answer, from the first vector on, the others free. For recall: what each fact is about and
+        what it says, in the order of the text, one fact behind the other until the memory is full.
+        """
+        room = self.config.memory_tokens
+        if mode == "focus":
+            for fact, span in document.facts:
+                if (fact.key, fact.question) == (asked[0].key, asked[0].question):
+                    yield _Note(span, slice(0, room), (self.encode(" " + fact.answer) + self.stop)[:room])
+            return
+        used = 0
+        for fact, span in document.facts:
+            about, says = fact.key, fact.answer.removeprefix("the ")
+            order = sorted((about, says), key=fact.statement.index)
+            ids = [token for text in order for token in self.encode(" " + text)]
+            if used + len(ids) <= room:
+                yield _Note(span, slice(used, used + len(ids)), ids)
+                used += len(ids)
 
     def _replacing(self, rng: Random, fact: Fact) -> Fact:
         """A fact about the same thing with another answer."""
@@ -261,6 +289,15 @@ class SampleBuilder:
             owners[index, :length] = owner
             labels[index, :length] = torch.tensor(row.ids[1:]).where(owner >= 0, -100)
         return Questions(torch.tensor(list(rows)), ids, labels, owners, len(asked))
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """Tokens that the memory vectors of a slice should say once the text at `span` has been read."""
+
+    span: range
+    vectors: slice
+    ids: list[int]
 
 
 class _Row:

@@ -55,7 +55,9 @@ class TrainerSettings:
         learning_rate: Peak, for the backbone's layers.
         cell_learning_rate: Peak, for memory vectors and gate.
         warmup_steps: Linear warm-up.
-        gate_weight: Weight of the lesson for the gate: in focus mode the builder knows which segments matter.
+        gate_weight: Weight of the lesson for the gate: the builder knows which segments matter.
+        note_weight: Weight of the lesson for what is written: the builder knows what a memory should say.
+        bfloat16: Matrix products of the backbone in bfloat16; parameters, memory and gate stay float32.
         clip: Largest norm of the gradient.
         save_every_s: Seconds between saves of the resumable state.
         final_decay_steps: Steps at the end over which the rate falls to a tenth.
@@ -66,7 +68,9 @@ class TrainerSettings:
     learning_rate: float = 3e-4
     cell_learning_rate: float = 1e-3
     warmup_steps: int = 40
-    gate_weight: float = 0.3
+    gate_weight: float = 1.0
+    note_weight: float = 0.5
+    bfloat16: bool = False
     clip: float = 1.0
     save_every_s: float = 240.0
     final_decay_steps: int = 200
@@ -79,6 +83,7 @@ class StepResult:
     loss: Tensor
     answer_loss: float
     gate_loss: float
+    note_loss: float
     accuracy: float
 
 
@@ -90,32 +95,43 @@ class _Progress:
     accuracy: dict[str, float] = field(default_factory=dict)
 
 
-def run_batch(model: RecurrentMemoryTransformer, batch: Batch, gate_weight: float) -> StepResult:
+def run_batch(model: RecurrentMemoryTransformer, batch: Batch, settings: TrainerSettings) -> StepResult:
     """Read a batch's documents and answer its questions, with gradients through every segment.
 
-    The gate's lesson: in focus mode a segment without (part of) the fact must leave the memory as it is, and one with
-    it must not. In recall mode nothing says which segment will matter, and the answer's loss alone teaches.
+    Two lessons teach what the answer's loss alone teaches slowly. The gate's: a segment without (part of) the fact must
+    leave the memory as it is, and one with it must not. The note's: what is written, put through the vocabulary
+    projection, says the words of the fact, so that a memory vector works like the embedding of a token.
     """
+    half_precision = torch.autocast(model.device.type, torch.bfloat16, enabled=settings.bfloat16)
     memory = model.cell.fresh(batch.shape.lanes)
     asked: list[tuple[Tensor, Questions, Tensor]] = []
     gates: list[Tensor] = []
+    writings: list[Tensor] = []
     midway = dict(batch.midway)
     for index, segment in enumerate(batch.segments):
-        written = model.write(memory, torch.cat((batch.prefix, segment), dim=1))
+        with half_precision:
+            written = model.write(memory, torch.cat((batch.prefix, segment), dim=1))
+        writings.append(written)
         if isinstance(model.cell.update, GatedUpdate):
             gates.append(model.cell.update.logits(memory, written))
         memory = model.cell.update(memory, written)
         if index + 1 in midway:
             asked.append((memory, midway[index + 1], batch.prefix))
     asked.append((memory, batch.at_end, batch.prefix))
-    losses, rights = zip(*(_answer(model, *item) for item in asked), strict=True)
+    with half_precision:
+        losses, rights = zip(*(_answer(model, *item) for item in asked), strict=True)
     answer_loss, right = torch.cat(losses).mean(), rights[-1]
-    gate_loss = answer_loss.new_zeros(())
-    if gates and batch.shape.mode == "focus":
-        keep = (~batch.relevant).float().unsqueeze(-1).expand_as(torch.stack(gates))
-        gate_loss = functional.binary_cross_entropy_with_logits(torch.stack(gates), keep)
-    loss = answer_loss + gate_weight * gate_loss
-    return StepResult(loss, float(answer_loss.detach()), float(gate_loss.detach()), float(right.float().mean()))
+    gate_loss = note_loss = answer_loss.new_zeros(())
+    if gates:
+        gate_loss = functional.binary_cross_entropy_with_logits(torch.stack(gates), (~batch.rewritten).float())
+    noted = batch.notes >= 0
+    if noted.any():
+        with half_precision:
+            logits = model.project(torch.stack(writings)[noted] / model.cell.scale)
+        note_loss = functional.cross_entropy(logits.float(), batch.notes[noted])
+    loss = answer_loss + settings.gate_weight * gate_loss + settings.note_weight * note_loss
+    measured = (float(part.detach()) for part in (answer_loss, gate_loss, note_loss))
+    return StepResult(loss, *measured, accuracy=float(right.float().mean()))
 
 
 def _answer(
@@ -205,7 +221,8 @@ class Trainer:
         # Some batches at the stage's length, the others at any shorter one: short documents are not forgotten.
         segments = most if rng.random() < stage.longest_share else rng.randint(0, most)
         length = rng.choice(stage.segment_tokens)
-        questions = 1 if mode == "focus" else rng.randint(1, max(1, min(6, (segments + 1) * length // 32)))
+        most_questions = 1 if mode == "focus" else 2 if segments else max(1, min(6, length // 32))
+        questions = rng.randint(1, most_questions)
         partial = (
             rng.randint(min(20 * questions + 4, length - 1), length - 1) if segments == 0 else rng.randrange(0, length)
         )
@@ -219,7 +236,7 @@ class Trainer:
     def _step(self, shape: SampleShape) -> StepResult:
         batch = self.builder.batch(Random(f"{self.settings.seed}-batch-{self.progress.step}"), shape)
         self.optimizer.zero_grad(set_to_none=True)
-        result = run_batch(self.model, batch, self.settings.gate_weight)
+        result = run_batch(self.model, batch, self.settings)
         torch.autograd.backward(result.loss)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip)
@@ -261,6 +278,7 @@ class Trainer:
             **asdict(shape),
             "loss": round(result.answer_loss, 4),
             "gate_loss": round(result.gate_loss, 4),
+            "note_loss": round(result.note_loss, 4),
             "accuracy": round(result.accuracy, 4),
             "running": json.dumps({k: round(v, 3) for k, v in self.progress.accuracy.items()}),
             "seconds": round(seconds, 3),

@@ -113,6 +113,8 @@ POOLS = {
 }
 """Word pools by slot. A validation word is in no pool's training part."""
 
+_HELD_OUT = {word for phrase in POOLS.values() for word in " ".join(phrase.validation).split()}
+
 
 @dataclass(frozen=True)
 class Lexicon:
@@ -130,9 +132,9 @@ class Lexicon:
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(_WORD.findall(text))
-        words = sorted(word for word, count in counts.items() if count >= least)
-        held_out = {word for word in words if sum(map(ord, word)) % 5 == 0}
-        return cls(tuple(word for word in words if word not in held_out), tuple(sorted(held_out - _TRAINED)))
+        words = {word for word, count in counts.items() if count >= least}
+        held_out = {word for word in words if sum(map(ord, word)) % 5 == 0} - _TRAINED
+        return cls(tuple(sorted(words - held_out - _HELD_OUT)), tuple(sorted(held_out)))
 
     def draw(self, rng: Random, split: Split) -> str | None:
         """One word of the split; None where there are none."""
