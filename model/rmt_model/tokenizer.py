@@ -7,29 +7,20 @@ more than `max_held_chars` characters are held, that many of them are cut at the
 a place that no token spans. So the ids are the same however the bytes were cut and, where the boundary is
 proven (`TextTokenizer.exact`), the same as those of the whole text tokenised at once. A run of more than
 `max_held_chars` characters without a boundary is cut at that length: its ids still depend on the text alone.
-
-A boundary is told by the character before it and the one after it. That no token spans it, and that nothing
-behind it changes the tokens before it, follows from the parts of a tokenizer and not from trials: from a
-regular expression none of whose matches holds the two side by side, or from a vocabulary without such a
-token. Where tokens depend on whether the text begins there (SentencePiece puts "▁" before it), a block is
-read behind a short context, whose ids are dropped.
 """
 
 import json
-import re
-import unicodedata
 from codecs import utf_8_decode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
+from rmt_model.boundaries import Boundaries, Spec, forced_cut
 from rmt_model.errors import RmtModelError
 
 __all__ = ["Block", "InvalidUtf8Error", "StreamingTokenizer", "TextTokenizer", "TokenizerState"]
-
-_Spec = dict[str, Any]  # a part of a tokenizer, as `Tokenizer.to_str` writes it
 
 
 class InvalidUtf8Error(RmtModelError, ValueError):
@@ -90,18 +81,18 @@ class TextTokenizer:
     def __init__(self, tokenizer: Tokenizer, *, max_held_chars: int = 4096) -> None:
         if max_held_chars < 1:
             raise ValueError(f"max_held_chars must be at least 1, not {max_held_chars}")
-        spec: _Spec = json.loads(tokenizer.to_str())
+        spec: Spec = json.loads(tokenizer.to_str())
         spec |= {"truncation": None, "padding": None}
         if spec["model"].get("dropout"):
             spec["model"]["dropout"] = None  # random while training, not here
         self._backend = Tokenizer.from_str(json.dumps(spec))
         self._backend.encode_special_tokens = True
-        rule = _find_rule(spec)
-        self.exact = rule is not None
+        boundaries = Boundaries.of(spec)
+        self.exact = boundaries.proven
         self.max_held_chars = max_held_chars
-        self._context = (rule or _UNPROVEN).context
+        self._context = boundaries.context
         self._context_tokens = len(self.encode([Block(self._context)]))
-        self._last_boundary = _last_boundary(rule or _UNPROVEN, spec["added_tokens"])
+        self._last_boundary = boundaries.last
 
     def encode(self, blocks: Sequence[Block]) -> list[int]:
         """The token ids of blocks that follow one another."""
@@ -122,7 +113,7 @@ class TextTokenizer:
         while len(text) - start > self.max_held_chars:
             end = start + self.max_held_chars
             boundary = self._last_boundary.match(text, start, end + 1)
-            cut = boundary.end() if boundary else _forced_cut(text, start, end)
+            cut = boundary.end() if boundary else forced_cut(text, start, end)
             blocks.append(Block(text[start:cut], after_boundary))
             start, after_boundary = cut, boundary is not None
         return blocks, Block(text[start:], after_boundary)
@@ -205,134 +196,3 @@ class StreamingTokenizer:
 
     def _held_block(self) -> Block:
         return Block("".join(self._held), self._after_boundary)
-
-
-def _forced_cut(text: str, start: int, end: int) -> int:
-    """The last place up to `end` that tears no character from its marks, if one is near; else `end`."""
-    near = range(end, max(start, end - 32), -1)
-    return next((cut for cut in near if not _belong_together(text[cut - 1], text[cut])), end)
-
-
-def _belong_together(before: str, after: str) -> bool:
-    joined = "\u200d" in (before, after) or (before, after) == ("\r", "\n")
-    return joined or "\U0001f3fb" <= after <= "\U0001f3ff" or unicodedata.category(after).startswith("M")
-
-
-class _CutRule(NamedTuple):
-    boundary: str  # a regular expression without width that looks at one character on either side
-    context: str = ""  # what is read before a block; between the two there is a boundary
-
-
-# The last character of a word: never white space, and no normalizer makes white space of it or drops it.
-_WORD_END = r"(?<=[\w!-~、-〟！-｠])"
-# Letters and digits before punctuation.
-_BEFORE_MARK = r"(?<=[0-9A-Za-z一-龥ぁ-ゖァ-ヺ가-힣])(?=[!-/:-@\[-`{-~、。，！？：；])"
-
-_GAPS = _CutRule(rf"{_WORD_END}(?=[ \t\r\n])")
-_WORDS = _CutRule(rf"{_GAPS.boundary}|{_BEFORE_MARK}", "a")
-_LINES = _CutRule(rf"{_WORD_END}(?=[ \t])|(?<=[\r\n])(?=\w)|{_BEFORE_MARK}")
-_SPACES = _CutRule(rf"{_WORD_END}(?= )", "a")
-_SPACES_AND_NEWLINES = _CutRule(rf"{_WORD_END}(?=[ \n])", "a")
-_UNPROVEN = _CutRule(_SPACES.boundary)
-
-
-def _joining_lines(words: str, numbers: str, letters: str = r"\p{L}") -> str:
-    """A regular expression of GPT-4's family, in which punctuation takes line ends with it."""
-    short = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-    marks = rf" ?[^\s{letters}\p{{N}}]+[\r\n]*"
-    return rf"{short}|[^\r\n\p{{L}}\p{{N}}]?{words}|{numbers}|{marks}|\s*[\r\n]+|\s+(?!\S)|\s+"
-
-
-_REGEX_RULES = {
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": _WORDS,  # GPT-2
-    _joining_lines(r"\p{L}+", r"\p{N}{1,3}"): _LINES,  # Llama 3
-    _joining_lines(r"\p{L}+", r"\p{N}"): _LINES,  # Qwen 2
-    _joining_lines(r"[\p{L}\p{M}]+", r"\p{N}", r"\p{L}\p{M}"): _LINES,  # Qwen 3.5
-}
-
-
-def _find_rule(spec: _Spec) -> _CutRule | None:
-    """The rule that is proven for a tokenizer, or None.
-
-    A pre-tokenizer works on each part that the one before it left, by itself: the first one that splits at a
-    boundary decides, if those before it look at single characters only.
-    """
-    pre_tokenizers = _parts(spec["pre_tokenizer"], "pretokenizers")
-    while pre_tokenizers and pre_tokenizers[0]["type"] == "Digits":
-        pre_tokenizers.pop(0)
-    normalizers = {_kind(part) for part in _parts(spec["normalizer"], "normalizers")}
-    for token in spec["added_tokens"]:
-        rewritten = token["normalized"] and normalizers and token["content"].strip()
-        if not token["special"] and (token["single_word"] or rewritten):
-            return None
-    rule, allowed = _rule_by_pre_tokenizer(pre_tokenizers, spec["model"], "Replace" in normalizers)
-    return rule if normalizers <= {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", *allowed} else None
-
-
-def _parts(part: _Spec | None, members: str) -> list[_Spec]:
-    """A normalizer or pre-tokenizer, or the members of a sequence of them, nested ones too."""
-    if part is None:
-        return []
-    if members not in part:
-        return [part]
-    return [leaf for member in part[members] for leaf in _parts(member, members)]
-
-
-def _kind(normalizer: _Spec) -> str:
-    spaces_replaced = normalizer.get("pattern") == {"String": " "} and normalizer["content"] == "▁"
-    return str(normalizer["type"]) if normalizer["type"] != "Replace" or spaces_replaced else "Replace other"
-
-
-def _rule_by_pre_tokenizer(
-    pre_tokenizers: list[_Spec], model: _Spec, spaces_replaced: bool
-) -> tuple[_CutRule | None, set[str]]:
-    """The rule, and the normalizers it allows besides those that only change letters."""
-    match pre_tokenizers:
-        case [{"type": "ByteLevel", "use_regex": True}, *_]:
-            return _WORDS, set()
-        case [{"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}, *_]:
-            return _REGEX_RULES.get(regex), set()
-        case [{"type": "Split", "pattern": {"Regex": regex}, "behavior": "Removed", "invert": True}, *_]:
-            return _REGEX_RULES.get(regex), set()
-        case [{"type": "BertPreTokenizer"}, *_]:
-            return _WORDS, {"BertNormalizer"}
-        case [{"type": "WhitespaceSplit" | "Whitespace"}, *_]:
-            return _GAPS, set()
-        case [{"type": "Metaspace", "split": True}, *_]:
-            return _SPACES, {"Prepend", "Replace"}
-        case [{"type": "Metaspace", "split": False, "replacement": "▁"}]:
-            return _rule_by_merges(model), {"Prepend", "Replace"}
-        case [] | [{"type": "Split", "pattern": {"String": " "}}] if spaces_replaced:
-            return _rule_by_merges(model), {"Prepend", "Replace"}
-    return None, set()
-
-
-def _rule_by_merges(model: _Spec) -> _CutRule | None:
-    """The rule for byte-pair encoding of a text as one word: no merge may lead to a token across a space."""
-    if model["type"] != "BPE" or model["continuing_subword_prefix"] or model["end_of_word_suffix"]:
-        return None
-    vocab = model["vocab"]
-    has_bytes = model["byte_fallback"] and all(f"<0x{byte:02X}>" in vocab for byte in range(256))
-    if not has_bytes and model["unk_token"] not in vocab:
-        return None  # an unknown character vanishes, and its neighbours meet
-
-    def begins_tokens(char: str) -> bool:
-        crossing = re.compile(rf"[^{char}]{char}|.<0x[0-9A-F]{{2}}>", re.DOTALL)
-        return (has_bytes or char in vocab) and not any(map(crossing.search, vocab))
-
-    if not begins_tokens("▁"):
-        return None
-    return _SPACES_AND_NEWLINES if begins_tokens("\n") else _SPACES
-
-
-def _last_boundary(rule: _CutRule, added_tokens: list[_Spec]) -> re.Pattern[str]:
-    """Finds the last boundary that is not within an added token, nor at the end of one that is not special."""
-    within, ends = set(), set()
-    for token in added_tokens:
-        content = token["content"]
-        within |= {content[at.end() - 1 : at.end() + 1] for at in re.finditer(rule.boundary, content)}
-        if not token["special"]:
-            ends |= {content[-1], *("\r\n" if token["lstrip"] else "")}
-    guards = [rf"(?!(?<={re.escape(a)}){re.escape(b)})" for a, b in sorted(within)]
-    guards += [rf"(?<!{re.escape(char)})" for char in sorted(ends)]
-    return re.compile(rf"(?s:.+)(?:{rule.boundary}){''.join(guards)}")

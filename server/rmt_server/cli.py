@@ -1,4 +1,4 @@
-"""The command `rmt-server`: serve, doctor, openapi."""
+"""The command `rmt-server`: serve, openapi."""
 
 import argparse
 import json

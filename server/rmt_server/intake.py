@@ -77,7 +77,7 @@ class Intake:
             await upload.read_fields()
             named = {name: upload.fields[name] for name in ("focus", "questions") if name in upload.fields}
             return options.model_copy(update=named), upload.chunks()
-        require_text(request)
+        require_text(request, "application/json", "multipart/form-data")
         self._require_room(declared_bytes(request))
         return options, request.stream()
 

@@ -35,8 +35,12 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def require_text(request: Request) -> None:
+def require_text(request: Request, *others: str) -> None:
     """Refuse a body that does not say it is UTF-8 text, or plain bytes of it.
+
+    Args:
+        request: The request.
+        others: Types that are accepted here too, but read elsewhere; the refusal names them.
 
     Raises:
         UnsupportedMediaTypeError: Another type, or another character set.
@@ -48,7 +52,7 @@ def require_text(request: Request) -> None:
         "application/octet-stream",
     )
     if not is_text or (charset and charset[1].lower() not in _UTF8):
-        raise UnsupportedMediaTypeError(found, ("text/plain; charset=utf-8", "application/octet-stream"))
+        raise UnsupportedMediaTypeError(found, ("text/plain; charset=utf-8", "application/octet-stream", *others))
 
 
 def upload_offset(request: Request) -> int:

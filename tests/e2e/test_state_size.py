@@ -11,7 +11,7 @@ from rmt_model.engine import Engine
 from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.keys import SessionKeys
 
-LINE_BYTES = 3_200_000
+LINE_BYTES = 10_000_000
 
 
 @pytest.mark.slow
@@ -21,7 +21,7 @@ def test_a_session_is_as_large_after_a_million_tokens_as_after_ten_thousand(
     make_engine: Callable[..., Engine],
     tiny_checkpoint: Callable[..., Path],
 ) -> None:
-    """10,000 tokens of ordinary text, then 3 MB in one line without a single space.
+    """10,000 tokens of ordinary text, then 10 MB in one line without a single space.
 
     Compared is the state's size, and the memory that Redis has in use for all keys of the session, of which one
     document's record may be some bytes longer than another's.

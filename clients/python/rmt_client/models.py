@@ -85,12 +85,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The point of the text that answers speak for."""
+    """The point of the text that answers speak for. A snapshot's has no revision."""
 
     bytes: int
     tokens: int
     segments: int
-    revision: int
+    revision: int | None
     digest: str
 
 

@@ -12,7 +12,7 @@ class SessionOptions(TypedDict, total=False):
     Attributes:
         focus: Questions known before reading; each gets a memory of its own that works for it.
         keep_text: Whether the server keeps the text for later rereading.
-        ttl_s: How long the session lives after it was last used.
+        ttl_s: Seconds the session lives after its last change; asking is none.
         metadata: Words of your own.
         from_snapshot: A snapshot to begin with instead of an empty memory.
         model: The checkpoint, where the server has several.

@@ -130,8 +130,13 @@ def run_batch(model: RecurrentMemoryTransformer, batch: Batch, settings: Trainer
             logits = model.project(torch.stack(writings)[noted] / model.cell.scale)
         note_loss = functional.cross_entropy(logits.float(), batch.notes[noted])
     loss = answer_loss + settings.gate_weight * gate_loss + settings.note_weight * note_loss
-    measured = (float(part.detach()) for part in (answer_loss, gate_loss, note_loss))
-    return StepResult(loss, *measured, accuracy=float(right.float().mean()))
+    return StepResult(
+        loss=loss,
+        answer_loss=answer_loss.item(),
+        gate_loss=gate_loss.item(),
+        note_loss=note_loss.item(),
+        accuracy=right.float().mean().item(),
+    )
 
 
 def _answer(

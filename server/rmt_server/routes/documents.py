@@ -23,6 +23,7 @@ router = APIRouter(prefix="/v1", tags=["documents"])
 
 PARTIAL_UPLOAD = "application/partial-upload"
 _TEXT = {"schema": {"type": "string"}}
+_TEXTS = {"type": "array", "items": {"type": "string"}}
 _ONE_CALL_BODY = {
     "required": True,
     "content": {
@@ -32,7 +33,11 @@ _ONE_CALL_BODY = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary"}},
+                "properties": {
+                    "focus": {**_TEXTS, "description": "Focuses; these fields stand in front of the file."},
+                    "questions": {**_TEXTS, "description": "Questions, with wait=true."},
+                    "file": {"type": "string", "format": "binary"},
+                },
             }
         },
     },

@@ -34,7 +34,7 @@ KeepText = Annotated[
 ]
 TtlS = Annotated[
     int | None,
-    typer.Option("--ttl", metavar="SECONDS", min=1, help="How long the session lives after its last use."),
+    typer.Option("--ttl", metavar="SECONDS", min=1, help="How long the session lives after its last change."),
 ]
 Metadata = Annotated[
     list[str] | None, typer.Option("--metadata", metavar="NAME=TEXT", help="A word of your own; repeatable.")
