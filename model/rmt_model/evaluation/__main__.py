@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--mode", choices=("focus", "recall"), required=True)
     parser.add_argument("--distances", type=int, nargs="+", required=True, help="tokens between fact and question")
     parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--others", type=int, default=6, help="facts about other things in each document, at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", type=int, default=8, help="documents read side by side")
     parser.add_argument("--out", type=Path, required=True, help="folder of results; a run with the same one resumes")
@@ -28,17 +29,17 @@ def main() -> int:
     held_out = split_by_author(options.books.glob("*.txt"))[1]
     background = Background.of(read_texts(held_out, 8_000_000), engine.checkpoint.tokenizer)
     for distance in options.distances:
-        task = Task(options.mode, distance, seed=options.seed)
+        task = Task(options.mode, distance, options.others, seed=options.seed)
+        name = f"{options.mode}, {distance} tokens, {options.others} other facts"
         started, right, total = time.monotonic(), 0, 0
-        out = options.out / f"{options.mode}-{distance}-seed{options.seed}.jsonl"
+        out = options.out / f"{options.mode}-{distance}-others{options.others}-seed{options.seed}.jsonl"
         for result in evaluate(engine, background, task, options.questions, out, lanes=options.lanes):
             right, total = right + result.right, total + 1
             seconds = time.monotonic() - started
-            sys.stderr.write(f"\r{options.mode} {distance} tokens: {right}/{total}, {seconds:.0f} s ")
+            sys.stderr.write(f"\r{name}: {right}/{total}, {seconds:.0f} s ")
         low, high = interval(right, total)
         sys.stdout.write(
-            f"{options.mode} {distance} tokens: {100 * right / total:.1f} % of {total}, "
-            f"95 % interval {100 * low:.1f}..{100 * high:.1f}\n"
+            f"{name}: {100 * right / total:.1f} % of {total}, 95 % interval {100 * low:.1f}..{100 * high:.1f}\n"
         )
         sys.stdout.flush()
     return 0

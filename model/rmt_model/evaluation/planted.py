@@ -30,7 +30,7 @@ class Task:
     Attributes:
         mode: `focus`: the question in front of every segment; `recall`: only at the end.
         distance_tokens: Tokens between the fact and the question.
-        others: Facts about other things in the same document.
+        others: Facts about other things behind it, at most one to 80 tokens.
         kinds: Kinds of facts that are asked for and surround it.
         seed: Seed of all questions.
     """
