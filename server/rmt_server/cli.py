@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -28,6 +29,15 @@ from rmt_server.store import Store
 
 __all__ = ["main"]
 
+_WELCOME = """
+Ready at {url}, documentation under {url}/docs. Try, in another terminal:
+
+    export RMT_URL={url}
+    SESSION=$({{ cat README.md; echo 'The gloomy badge opens the narrow barrier.'; cat LICENSE; }} |
+        .venv/bin/rmt read - --focus 'What opens the narrow barrier?')
+    .venv/bin/rmt ask 'What opens the narrow barrier?' --session $SESSION
+
+"""
 _FLAGS = ("host", "port", "redis_url", "data_dir", "checkpoint", "device")
 
 
@@ -101,7 +111,7 @@ def _device(settings: Settings) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Stops reading at the signal itself, beside the requests that are still served, and ends without an error.
+    """Says what to try, and stops reading at the signal itself, beside the requests that are still served, and ends without an error.
 
     Uvicorn would raise the signal again at the end: to a supervisor that is a crash.
     """
@@ -109,6 +119,15 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say what to try."""
+        await super().startup(sockets)
+        if self.started:
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.config.host, self.config.host)
+            host = f"[{host}]" if ":" in host else host
+            sys.stdout.write(_WELCOME.format(url=f"http://{host}:{self.config.port}"))
+            sys.stdout.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; a second Ctrl+C stops without waiting for anybody."""

@@ -176,7 +176,7 @@ class SampleBuilder:
         """One document of a shape, and the facts that are asked for: in focus mode one, with others around it."""
         whole = shape.segments * shape.segment_tokens
         noted = shape.mode == "recall" and shape.segments > 0
-        others = rng.choice((0, 0, 1) if noted else (0, 0, 1, 2, 3, 4, 6))
+        others = rng.choice((0, 0, 0, 1) if noted else (0, 0, 1, 2, 3, 4, 6))
         others = max(0, min(others, shape.document_tokens // _FACT_TOKENS - shape.questions - 1))
         kinds = self.kinds if rng.random() < 0.7 else (rng.choice(self.kinds),)
         facts = draw_facts(rng, self.split, shape.questions + others, kinds, self.lexicon)
@@ -222,8 +222,8 @@ class SampleBuilder:
     def _notes(self, mode: Mode, document: PlantedDocument, asked: Sequence[Fact]) -> Iterator["_Note"]:
         """What the memory should say of each fact, and in which of its vectors.
 
-        With a focus: the answer, from the first vector on, the others free. For recall: what each fact is about and
-        what it says, in the order of the text, one fact behind the other until the memory is full.
+        With a focus: the answer, from the first vector on, the others free. For recall: the statements from the first
+        to the last word that matters, one behind the other while the memory has room for the whole of one.
         """
         room = self.config.memory_tokens
         if mode == "focus":
@@ -233,9 +233,9 @@ class SampleBuilder:
             return
         used = 0
         for fact, span in document.facts:
-            about, says = fact.key, fact.answer.removeprefix("the ")
-            order = sorted((about, says), key=fact.statement.index)
-            ids = [token for text in order for token in self.encode(" " + text)]
+            parts = [(fact.statement.index(text), len(text)) for text in (fact.key, fact.answer.removeprefix("the "))]
+            start, stop = min(at for at, _ in parts), max(at + length for at, length in parts)
+            ids = self.encode(" " + fact.statement[start:stop])
             if used + len(ids) <= room:
                 yield _Note(span, slice(used, used + len(ids)), ids)
                 used += len(ids)

@@ -226,7 +226,7 @@ class Trainer:
         # Some batches at the stage's length, the others at any shorter one: short documents are not forgotten.
         segments = most if rng.random() < stage.longest_share else rng.randint(0, most)
         length = rng.choice(stage.segment_tokens)
-        most_questions = 1 if mode == "focus" else 2 if segments else max(1, min(6, length // 32))
+        most_questions = 1 if mode == "focus" or segments else max(1, min(6, length // 32))
         questions = rng.randint(1, most_questions)
         partial = (
             rng.randint(min(20 * questions + 4, length - 1), length - 1) if segments == 0 else rng.randrange(0, length)
