@@ -126,7 +126,8 @@ class _Server(uvicorn.Server):
         if self.started:
             host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.config.host, self.config.host)
             host = f"[{host}]" if ":" in host else host
-            sys.stdout.write(_WELCOME.format(url=f"http://{host}:{self.config.port}"))
+            port = self.servers[0].sockets[0].getsockname()[1]
+            sys.stdout.write(_WELCOME.format(url=f"http://{host}:{port}"))
             sys.stdout.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
