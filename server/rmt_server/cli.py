@@ -111,9 +111,9 @@ def _device(settings: Settings) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Says what to try, and stops reading at the signal itself, beside the requests that are still served, and ends without an error.
+    """Says what to try, and at a signal stops reading at once, beside the requests that are still served.
 
-    Uvicorn would raise the signal again at the end: to a supervisor that is a crash.
+    It ends without an error. Uvicorn would raise the signal again at the end: to a supervisor that is a crash.
     """
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
@@ -124,9 +124,8 @@ class _Server(uvicorn.Server):
         """Start, and say what to try."""
         await super().startup(sockets)
         if self.started:
-            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.config.host, self.config.host)
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
-            port = self.servers[0].sockets[0].getsockname()[1]
             sys.stdout.write(_WELCOME.format(url=f"http://{host}:{port}"))
             sys.stdout.flush()
 

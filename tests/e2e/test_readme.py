@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,9 +36,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def serving(start_process: ProcessFactory) -> Iterator[ServerProcess]:
+def serving(start_process: ProcessFactory) -> ServerProcess:
     """The server as `make serve` starts it, with the default checkpoint."""
-    yield start_process(checkpoint="rmt-smollm2-small").wait_until_ready()
+    return start_process(checkpoint="rmt-smollm2-small").wait_until_ready()
 
 
 def run(script: str, directory: Path, server: ServerProcess) -> str:

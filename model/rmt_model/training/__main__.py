@@ -24,7 +24,8 @@ BASE = "smollm2-135m-instruct"
 # Of the thirty layers: the first three, and those in which the backbone looks back to what followed an earlier token
 # (induction heads, found by their attention on repeated random tokens).
 LAYERS = (0, 1, 2, 16, 17, 18, 22, 23)
-KINDS = ("person_place", "opens", "opens", "object_place")  # what opens what is the hardest: its answer comes first
+# What opens what is the hardest: the answer comes first.
+KINDS = ("person_place", "opens", "opens", "object_place")
 SEGMENT_TOKENS = 512
 STAGES = (
     Stage(0, 0, (48, 96, 128), 2400, 500, focus_share=0.3, advance_at=0.90),
@@ -54,7 +55,12 @@ def main() -> int:
     background = Background.of(texts + read_texts(code, 4_000_000), tokenizer)
     builder = SampleBuilder(tokenizer, model.config, background, "train", KINDS, Lexicon.of(texts))
     settings = TrainerSettings(
-        STAGES, seed=options.seed, learning_rate=5e-4, cell_learning_rate=2e-3, note_weight=1.0, bfloat16=options.bfloat16
+        STAGES,
+        seed=options.seed,
+        learning_rate=5e-4,
+        cell_learning_rate=2e-3,
+        note_weight=1.0,
+        bfloat16=options.bfloat16,
     )
     trainer = Trainer(model, builder, settings, options.run)
     for record in trainer.train():
