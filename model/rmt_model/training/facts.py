@@ -67,13 +67,13 @@ class _Words:
         self.lexicon = lexicon
 
     def person(self) -> str:
-        if self.rng.random() < 0.4:
+        if self.rng.random() < 0.25:
             return self._coined()
         name = POOLS["person"].draw(self.rng, self.split)
         return f"{name} {self._coined()}" if self.rng.random() < 0.2 else name
 
-    def thing(self, pool: str, adjective: float = 0.7) -> str:
-        """A noun, mostly with an adjective: `silver key`; half of the words come from the open vocabulary."""
+    def thing(self, pool: str, adjective: float = 0.5) -> str:
+        """A noun, often with an adjective: `silver key`; half of the words come from the open vocabulary."""
         noun = self._word(pool)
         return f"{self._word('adjective')} {noun}" if self.rng.random() < adjective else noun
 
@@ -120,7 +120,7 @@ def _person_place(w: _Words) -> Fact:
 
 
 def _opens(w: _Words) -> Fact:
-    opener, opened = w.thing("opener", 0.9), w.thing("opened")
+    opener, opened = w.thing("opener", 0.7), w.thing("opened")
     statement = w.pick(
         f"The {opener} opens the {opened}.",
         f"The {opener} opens the {opened}.",

@@ -228,11 +228,10 @@ class Trainer:
         length = rng.choice(stage.segment_tokens)
         most_questions = 1 if mode == "focus" or segments else max(1, min(6, length // 32))
         questions = rng.randint(1, most_questions)
-        partial = (
-            rng.randint(min(20 * questions + 4, length - 1), length - 1) if segments == 0 else rng.randrange(0, length)
-        )
-        if mode == "recall" and segments:
-            partial = min(partial, rng.randrange(0, length))
+        if segments == 0:
+            partial = rng.randint(min(20 * questions + 4, length - 1), length - 1)
+        else:  # mostly a short one: what there is to learn lies in the segments before it
+            partial = rng.randrange(0, length if rng.random() < 0.3 else min(32, length))
         overhead = 2 * self.model.config.memory_tokens + (16 if mode == "focus" else 0)
         cost = segments * (length + overhead) + partial + overhead + 20 * questions
         lanes = max(4, min(32, stage.tokens // cost))
