@@ -176,7 +176,7 @@ class SampleBuilder:
         """One document of a shape, and the facts that are asked for: in focus mode one, with others around it."""
         whole = shape.segments * shape.segment_tokens
         noted = shape.mode == "recall" and shape.segments > 0
-        others = rng.choice((0, 0, 0, 1) if noted else (0, 0, 0, 1, 1, 2, 4))
+        others = rng.choice((0, 0, 0, 1) if noted else (0, 0, 1, 1, 2, 3, 4))
         others = max(0, min(others, shape.document_tokens // _FACT_TOKENS - shape.questions - 1))
         kinds = self.kinds if rng.random() < 0.7 else (rng.choice(self.kinds),)
         facts = draw_facts(rng, self.split, shape.questions + others, kinds, self.lexicon)
