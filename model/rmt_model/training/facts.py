@@ -181,10 +181,21 @@ def draw_fact(rng: Random, split: Split, kinds: tuple[str, ...] = tuple(KINDS), 
 def draw_facts(
     rng: Random, split: Split, count: int, kinds: tuple[str, ...] = tuple(KINDS), lexicon: Lexicon = NO_LEXICON
 ) -> list[Fact]:
-    """`count` facts, no two of which are about the same thing or give the same answer."""
+    """`count` facts, none of which speaks of what another is about, and no two with the same answer.
+
+    "Where is the camera?" has no answer where there is a blue camera too, and another one.
+    """
     facts: list[Fact] = []
     while len(facts) < count:
         fact = draw_fact(rng, split, kinds, lexicon)
-        if all(fact.key != other.key and fact.answer != other.answer for other in facts):
+        if not any(fact.answer == other.answer or _mixed_up(fact, other) for other in facts):
             facts.append(fact)
     return facts
+
+
+def _mixed_up(one: Fact, other: Fact) -> bool:
+    return _mentions(one.statement, other.key) or _mentions(other.statement, one.key)
+
+
+def _mentions(statement: str, key: str) -> bool:
+    return f" {key} " in f" {statement[:-1]} "

@@ -20,6 +20,7 @@ __all__ = ["Batch", "Mode", "PlantedDocument", "Questions", "SampleBuilder", "Sa
 
 Mode = Literal["focus", "recall"]
 
+_CUT_SHARE = 0.1
 _FACT_TOKENS = 20
 """Room for one planted fact: a document holds no more facts than fit."""
 
@@ -173,7 +174,20 @@ class SampleBuilder:
         return self.encode(f"\n{fact.statement}\n" if rng.random() < 0.5 else f" {fact.statement}")
 
     def document(self, rng: Random, shape: SampleShape) -> tuple[PlantedDocument, list[Fact]]:
-        """One document of a shape, and the facts that are asked for: in focus mode one, with others around it."""
+        """One document of a shape, and the facts that are asked for: in focus mode one, with others around it.
+
+        Where segments are short, a fact is often cut in two; most of those documents are drawn again.
+        """
+        while True:
+            document, asked = self._draw_document(rng, shape)
+            cut = any(
+                fact in asked and span.start // shape.segment_tokens != (span.stop - 1) // shape.segment_tokens
+                for fact, span in document.facts
+            )
+            if not cut or rng.random() < _CUT_SHARE:
+                return document, asked
+
+    def _draw_document(self, rng: Random, shape: SampleShape) -> tuple[PlantedDocument, list[Fact]]:
         whole = shape.segments * shape.segment_tokens
         noted = shape.mode == "recall" and shape.segments > 0
         others = rng.choice((0, 0, 0, 1) if noted else (0, 0, 1, 1, 2, 3, 4))
@@ -204,7 +218,8 @@ class SampleBuilder:
                 first, last = note.span.start // shape.segment_tokens, (note.span.stop - 1) // shape.segment_tokens
                 rewritten[first : last + 1, lane, note.vectors] = True
                 if last < shape.segments:
-                    notes[last, lane, note.vectors.start : note.vectors.start + len(note.ids)] = torch.tensor(note.ids)
+                    unsaid = [-100] * (note.vectors.stop - note.vectors.start - len(note.ids))
+                    notes[last, lane, note.vectors] = torch.tensor(note.ids + unsaid)
         prefixes = [self.focus_ids(asked[0].question) if shape.mode == "focus" else [] for _, asked in built]
         width = max(map(len, prefixes))
         prefix = torch.tensor([[self.newline] * (width - len(p)) + p for p in prefixes], dtype=torch.long)
