@@ -4,11 +4,12 @@ import json
 import select
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 import redis
-from tests.serving import ProcessFactory, text
+from tests.serving import ProcessFactory, ServerProcess, text
 
 from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.keys import SessionKeys
@@ -16,6 +17,16 @@ from rmt_server.keys import SessionKeys
 OFFERED_BYTES = 1 << 30
 HELD_BACK_BYTES = 64 << 20
 MOST_GROWTH_BYTES = 64 << 20
+
+
+@contextmanager
+def offering(process: ServerProcess, request: str, *headers: str) -> Iterator[socket.socket]:
+    """A connection on which a request was begun whose body, of OFFERED_BYTES, is still to be sent."""
+    host, port = process.http.base_url.host, process.http.base_url.port or 0
+    lines = (f"{request} HTTP/1.1", f"Host: {host}", *headers, f"Content-Length: {OFFERED_BYTES}", "", "")
+    with socket.create_connection((host, port)) as sender:
+        sender.sendall("\r\n".join(lines).encode())
+        yield sender
 
 
 @pytest.mark.slow
@@ -28,12 +39,7 @@ def test_a_gigabyte_into_a_slow_reader_stays_with_its_sender(start_process: Proc
     process.read(text(2000))
     before = process.resident_bytes
     block = text(1 << 20, seed=3)
-    host, port = process.http.base_url.host, process.http.base_url.port or 0
-    with socket.create_connection((host, port)) as sender:
-        sender.sendall(
-            f"POST /v1/sessions/{sid}/documents HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/plain\r\n"
-            f"Content-Length: {OFFERED_BYTES}\r\n\r\n".encode()
-        )
+    with offering(process, f"POST /v1/sessions/{sid}/documents", "Content-Type: text/plain") as sender:
         sender.settimeout(0.5)
         sent, largest = 0, before
         until = time.monotonic() + 6
@@ -71,12 +77,8 @@ def test_what_flows_through_stays_nowhere_and_the_rest_is_refused(
     document = process.open(sid)
     before = largest = process.resident_bytes
     block = text(1 << 20, seed=3)
-    host, port = process.http.base_url.host, process.http.base_url.port or 0
-    with socket.create_connection((host, port)) as sender:
-        sender.sendall(
-            f"PATCH {document} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/partial-upload\r\n"
-            f"Upload-Offset: 0\r\nUpload-Complete: ?1\r\nContent-Length: {OFFERED_BYTES}\r\n\r\n".encode()
-        )
+    upload = ("Content-Type: application/partial-upload", "Upload-Offset: 0", "Upload-Complete: ?1")
+    with offering(process, f"PATCH {document}", *upload) as sender:
         sender.settimeout(0.2)
         sent, answer, began = 0, b"", time.monotonic()
         while sent < OFFERED_BYTES and not answer:

@@ -73,10 +73,10 @@ def more_than(api: Api, sid: str, tokens: int) -> bool:
     return bool(api.look(sid)["tokens"] > tokens)
 
 
-def begin(api: Api, **body: Any) -> str:
-    """A session with more text than is read during a test, some of which is read."""
+def begin(api: Api, data: bytes = LONG, **body: Any) -> str:
+    """A session with some of its text read; without `data`, with more than is read during a test."""
     sid = api.session(**body)
-    api.send(sid, LONG)
+    api.send(sid, data)
     under_way(api, sid)
     return sid
 
@@ -288,9 +288,7 @@ def test_redis_goes_away_for_a_while(start_server: ServerFactory, own_redis: Emb
     """Without Redis nothing is ready; when it is back, everything goes on by itself and ends as it would have."""
     data = text(40_000, seed=4)
     away = start_server(max_unread_bytes=1 << 30)
-    sid = away.session()
-    away.send(sid, data)
-    under_way(away, sid)
+    sid = begin(away, data)
     own_redis.stop()
     ready = away.http.get("/readyz")
     assert (ready.status_code, ready.json()["detail"]) == (503, "Redis does not answer")
@@ -313,9 +311,7 @@ def test_redis_goes_away_for_a_while(start_server: ServerFactory, own_redis: Emb
 def test_redis_hangs_for_a_while(start_server: ServerFactory, own_redis: EmbeddedRedis, server: Server) -> None:
     data = text(30_000, seed=4)
     stuck = start_server(max_unread_bytes=1 << 30)
-    sid = stuck.session()
-    stuck.send(sid, data)
-    under_way(stuck, sid)
+    sid = begin(stuck, data)
     os.kill(own_redis.pid, signal.SIGSTOP)
     try:
         assert stuck.http.get(f"/v1/sessions/{sid}").status_code == 503
@@ -349,9 +345,7 @@ def test_a_server_that_stops_hands_everything_over(start_server: ServerFactory, 
     busy = second.session()
     second.send(busy, text(1000))
     second.wait_until_read(busy)
-    sid = first.session()
-    first.send(sid, data)
-    under_way(first, sid)
+    sid = begin(first, data)
     first.__exit__()
     stopped_at = second.look(sid)
     second.wait_until_read(sid, 30)  # long before the lease would be over

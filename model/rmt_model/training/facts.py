@@ -23,6 +23,10 @@ class Fact:
     question: str
     answer: str
 
+    def asks_like(self, other: "Fact") -> bool:
+        """Whether both answer the same question about the same thing."""
+        return (self.key, self.question) == (other.key, other.question)
+
 
 _OPEN_SHARE = 0.5
 _ONSETS = [

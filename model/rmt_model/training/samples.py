@@ -21,6 +21,7 @@ __all__ = ["Batch", "Mode", "PlantedDocument", "Questions", "SampleBuilder", "Sa
 Mode = Literal["focus", "recall"]
 
 _CUT_SHARE = 0.1
+"""Share of the documents with an asked fact on both sides of a segment's end that are kept."""
 _FACT_TOKENS = 20
 """Room for one planted fact: a document holds no more facts than fit."""
 
@@ -50,6 +51,10 @@ class SampleShape:
         """Length of each document."""
         return self.segments * self.segment_tokens + self.partial_tokens
 
+    def segments_of(self, span: range) -> range:
+        """Numbers of the segments that hold (part of) the tokens of `span`; n is the partial one's."""
+        return range(span.start // self.segment_tokens, (span.stop - 1) // self.segment_tokens + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class PlantedDocument:
@@ -58,9 +63,9 @@ class PlantedDocument:
     ids: list[int]
     facts: tuple[tuple[Fact, range], ...]
 
-    def last(self, key: str, question: str) -> Fact:
-        """The fact that holds at the end: of several about one thing, the last."""
-        return [fact for fact, _ in self.facts if (fact.key, fact.question) == (key, question)][-1]
+    def about(self, asked: Fact) -> list[tuple[Fact, range]]:
+        """The facts that answer the same question, in order: the last one holds at the end."""
+        return [(fact, span) for fact, span in self.facts if fact.asks_like(asked)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +185,7 @@ class SampleBuilder:
         """
         while True:
             document, asked = self._draw_document(rng, shape)
-            cut = any(
-                fact in asked and span.start // shape.segment_tokens != (span.stop - 1) // shape.segment_tokens
-                for fact, span in document.facts
-            )
+            cut = any(fact in asked and len(shape.segments_of(span)) > 1 for fact, span in document.facts)
             if not cut or rng.random() < _CUT_SHARE:
                 return document, asked
 
@@ -203,7 +205,7 @@ class SampleBuilder:
         if shape.mode == "focus" and reach >= 2 * _FACT_TOKENS and rng.random() < 0.15:
             placed.append((self._replacing(rng, asked[0]), rng.randrange(reach)))
         document = self.plant(rng, reach, placed)
-        return document, [document.last(fact.key, fact.question) for fact in asked]
+        return document, [document.about(fact)[-1][0] for fact in asked]
 
     def batch(self, rng: Random, shape: SampleShape) -> Batch:
         """A batch of documents, their questions, and which segments matter for them."""
@@ -215,11 +217,11 @@ class SampleBuilder:
         notes = torch.full(rewritten.shape, -100, dtype=torch.long)
         for lane, (document, asked) in enumerate(built):
             for note in self._notes(shape.mode, document, asked):
-                first, last = note.span.start // shape.segment_tokens, (note.span.stop - 1) // shape.segment_tokens
-                rewritten[first : last + 1, lane, note.vectors] = True
-                if last < shape.segments:
+                read_in = shape.segments_of(note.span)
+                rewritten[read_in.start : read_in.stop, lane, note.vectors] = True
+                if read_in.stop <= shape.segments:
                     unsaid = [-100] * (note.vectors.stop - note.vectors.start - len(note.ids))
-                    notes[last, lane, note.vectors] = torch.tensor(note.ids + unsaid)
+                    notes[read_in.stop - 1, lane, note.vectors] = torch.tensor(note.ids + unsaid)
         prefixes = [self.focus_ids(asked[0].question) if shape.mode == "focus" else [] for _, asked in built]
         width = max(map(len, prefixes))
         prefix = torch.tensor([[self.newline] * (width - len(p)) + p for p in prefixes], dtype=torch.long)
@@ -242,9 +244,8 @@ class SampleBuilder:
         """
         room = self.config.memory_tokens
         if mode == "focus":
-            for fact, span in document.facts:
-                if (fact.key, fact.question) == (asked[0].key, asked[0].question):
-                    yield _Note(span, slice(0, room), (self.encode(" " + fact.answer) + self.stop)[:room])
+            for fact, span in document.about(asked[0]):
+                yield _Note(span, slice(0, room), (self.encode(" " + fact.answer) + self.stop)[:room])
             return
         used = 0
         for fact, span in document.facts:
@@ -278,8 +279,8 @@ class SampleBuilder:
         asked: list[tuple[int, list[int], Fact]] = []
         for lane, (document, facts) in enumerate(built):
             for fact in facts:
-                spans = [span for f, span in document.facts if (f.key, f.question) == (fact.key, fact.question)]
-                if spans[-1].stop <= read * shape.segment_tokens:
+                _, span = document.about(fact)[-1]
+                if span.stop <= read * shape.segment_tokens:
                     asked.append((lane, [], fact))
         return ((read, self._questions(asked)),) if asked else ()
 
