@@ -102,9 +102,10 @@ def find_backbone(name_or_dir: str | Path, cache_dir: Path | None = None) -> Pat
 
 
 def backbone_digest(name_or_dir: str | Path) -> str:
-    """SHA-256 of what a backbone is made of: a named one's source file, or a directory's files."""
+    """SHA-256 over what a backbone is made of: a named one's source and conversion, or a directory's files."""
     if str(name_or_dir) in BACKBONES:
-        return BACKBONES[str(name_or_dir)].sha256
+        source = BACKBONES[str(name_or_dir)].sha256
+        return hashlib.sha256(f"{source} conversion {_CONVERSION}\n".encode()).hexdigest()
     files = sorted(path for path in find_backbone(name_or_dir).iterdir() if path.suffix in _CONTENT)
     return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in files).encode()).hexdigest()
 
@@ -129,9 +130,8 @@ def load_backbone(
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+            _require_causal(config, directory)
             _keep_layers(config, layers, directory)
-            if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-                raise CheckpointError(f"{directory} holds no causal language model, but {config.model_type}")
             model, report = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
                 None,
                 config=config,
@@ -139,7 +139,9 @@ def load_backbone(
                 dtype=dtype,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged config.json or index fails anywhere in `transformers`
         raise CheckpointError(f"the backbone in {directory} cannot be loaded: {error}") from error
     if missing := report["missing_keys"]:
         raise CheckpointError(f"the backbone in {directory} lacks weights: {listed(missing)}")
@@ -181,6 +183,11 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if has_bars:
             logging.enable_progress_bar()
+
+
+def _require_causal(config: PretrainedConfig, directory: Path) -> None:
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise CheckpointError(f"{directory} holds no causal language model, but {config.model_type}")
 
 
 def _keep_layers(config: PretrainedConfig, layers: Sequence[int] | None, directory: Path) -> None:

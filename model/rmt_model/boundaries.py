@@ -96,6 +96,8 @@ def _find_rule(spec: Spec) -> _CutRule | None:
     pre_tokenizers = _parts(spec["pre_tokenizer"], "pretokenizers")
     while pre_tokenizers and pre_tokenizers[0]["type"] == "Digits":
         pre_tokenizers.pop(0)
+        if any(part.get("add_prefix_space") for part in pre_tokenizers):
+            return None  # each part between digits would begin with a space that a block's beginning lacks
     normalizers = {_kind(part) for part in _parts(spec["normalizer"], "normalizers")}
     for token in spec["added_tokens"]:
         rewritten = token["normalized"] and normalizers and token["content"].strip()

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from rmt_model.adapter import ADAPTER_FILES, load_adapter, save_adapter
 from rmt_model.backbone import BACKBONES, backbone_digest, load_backbone, load_tokenizer
@@ -81,7 +82,7 @@ def load_checkpoint(
     name_or_dir: str | Path,
     *,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     merge: bool = True,
 ) -> Checkpoint:
     """Load a checkpoint.
@@ -89,7 +90,8 @@ def load_checkpoint(
     Args:
         name_or_dir: A checkpoint that comes with this package, or a checkpoint directory.
         device: Where to put it; "auto" is CUDA where there is one.
-        dtype: Type of the backbone's weights; the memory cell is float32 in any case.
+        dtype: Type of the backbone's weights, bfloat16 on CUDA and float32 elsewhere unless given; the memory cell
+            is float32 in any case.
         merge: Whether to add an adapter to the weights that it adapts, for speed; False to go on training it.
 
     Raises:
@@ -99,21 +101,23 @@ def load_checkpoint(
     config = _read_config(directory)
     base = base_of(config, directory)
     digest = _checked_digest(config, base)
+    target = _device(device)
     model = RecurrentMemoryTransformer(load_backbone(base, layers=config.layers), config)
+    _require_positions(model)
     fill(own_weights(model.cell), read_weights(directory / _MEMORY), directory / _MEMORY)
     if config.weights == "full":
         fill(own_weights(model.backbone), read_weights(directory / _MODEL), directory / _MODEL, partial=True)
     else:
         adapted = load_adapter(model.backbone, directory)
         model.backbone = adapted.merge_and_unload() if merge else adapted
-    model.backbone.to(dtype)
+    _cast(model.backbone, dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32))
     tokenizer = load_tokenizer(base)
     if tokenizer.get_vocab_size() > model.backbone.get_input_embeddings().num_embeddings:
         raise CheckpointError(f"the tokenizer of {config.base} has more tokens than the model has embeddings")
     return Checkpoint(
         name=directory.resolve().name,
         config=config,
-        model=model.eval().to(_device(device)),
+        model=model.eval().to(target),
         tokenizer=tokenizer,
         eos_token_id=_eos_token_id(model.backbone.config.eos_token_id),
         fingerprint=config.fingerprint(*(sha256_of(directory / file) for file in _WEIGHTS[config.weights]), digest),
@@ -177,6 +181,22 @@ def _checked_digest(config: RMTConfig, base: str | Path) -> str:
             f"the one here has {digest}, so get the one that it was made on"
         )
     return digest
+
+
+def _require_positions(model: RecurrentMemoryTransformer) -> None:
+    config, known = model.config, model.positions
+    wanted = 2 * config.memory_tokens + config.segment_tokens
+    if known is not None and wanted > known:
+        raise CheckpointError(
+            f"rmt.json: a segment of {config.segment_tokens} tokens between twice {config.memory_tokens} memory "
+            f"vectors takes {wanted} positions; the backbone has {known} (segment_tokens does not count the memory)"
+        )
+
+
+def _cast(backbone: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Cast weights only: `backbone.to(dtype)` would round buffers too, and with them rotary frequencies."""
+    for parameter in backbone.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def _changed_weights(model: RecurrentMemoryTransformer, base: str | Path) -> dict[str, Tensor]:

@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 from rmt_model.errors import CheckpointError
+from rmt_model.unicode import whole_characters
 
 __all__ = ["FORMAT_VERSION", "RMTConfig", "UpdateRule", "WeightsForm"]
 
 FORMAT_VERSION = 1
+_MOST = 1 << 16
 UpdateRule = Literal["replace", "gated"]
 WeightsForm = Literal["full", "adapter"]
 
@@ -53,9 +55,9 @@ class RMTConfig:
 
     def __post_init__(self) -> None:
         for name in ("memory_tokens", "segment_tokens", "focus_multiple", "max_answer_tokens"):
-            _require(_is_positive_int(getattr(self, name)), name, "a positive integer", getattr(self, name))
+            _require(_is_count(getattr(self, name)), name, f"an integer from 1 to {_MOST}", getattr(self, name))
         for name in ("base_sha256", "stop"):
-            _require(isinstance(getattr(self, name), str), name, "a text", getattr(self, name))
+            _require(_is_text(getattr(self, name)), name, "a text", getattr(self, name))
         _require(_are_layers(self.layers), "layers", "ascending layer indices or null", self.layers)
         _require(self.update in get_args(UpdateRule), "update", "'replace' or 'gated'", self.update)
         _require(self.weights in get_args(WeightsForm), "weights", "'full' or 'adapter'", self.weights)
@@ -65,8 +67,8 @@ class RMTConfig:
         _require(scaled, "memory_scale", "a positive number", self.memory_scale)
         for name in ("focus_template", "question_template"):
             template = getattr(self, name)
-            asks = isinstance(template, str) and template.count("{question}") == 1
-            _require(asks, name, "a text with one {question}", template)
+            _require(_is_text(template), name, "a text", template)
+            _require(template.count("{question}") == 1, name, "a text with one {question}", template)
         _require(isinstance(self.provenance, dict), "provenance", "an object", self.provenance)
 
     def focus_text(self, question: str) -> str:
@@ -86,7 +88,8 @@ class RMTConfig:
         Returns:
             32 hexadecimal digits.
         """
-        meaning = {key: value for key, value in asdict(self).items() if key not in ("base", "provenance")}
+        unmeaning = ("base", "base_sha256", "provenance")
+        meaning = {key: value for key, value in asdict(self).items() if key not in unmeaning}
         meaning["weight_digests"] = weight_digests
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -121,8 +124,13 @@ class RMTConfig:
         return cls(**raw)
 
 
-def _is_positive_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST
+
+
+def _is_text(value: object) -> bool:
+    """JSON can write half a surrogate pair, which is no character."""
+    return isinstance(value, str) and whole_characters(value) == value
 
 
 def _are_layers(value: object) -> bool:

@@ -34,9 +34,10 @@ def decode_greedy(
     """
     rows = [_Row(prompt, model.config.stop, text_of, eos_token_id) for prompt in prompts]
     inputs, mask = _left_padded(model, memory, prompts)
-    cache = None
+    cache, last_position = None, model.positions and model.positions - 1
     while True:
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
+        # A row that is finished goes on beside the others, and stays at the last position that there is.
+        positions = (mask.cumsum(1) - 1).clamp(min=0, max=last_position)[:, -inputs.shape[1] :]
         # A mask without padding is left out: attention then takes its fastest path, the one that reading takes.
         output = model.body(
             inputs_embeds=inputs,

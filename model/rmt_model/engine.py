@@ -44,9 +44,8 @@ class Engine:
         self.prompts = PromptBuilder(checkpoint.tokenizer, checkpoint.config)
         self.text_tokenizer = TextTokenizer(checkpoint.tokenizer, max_held_chars=MAX_HELD_CHARS)
         self.max_batch_lanes = max_batch_lanes
-        config, device = checkpoint.config, self.model.device
-        self._positions: int | None = getattr(self.model.backbone.config, "max_position_embeddings", None)
-        self._memory = torch.zeros(slots, config.memory_tokens, self.model.hidden, device=device)
+        memory_tokens, device = checkpoint.config.memory_tokens, self.model.device
+        self._memory = torch.zeros(slots, memory_tokens, self.model.hidden, device=device)
         self._free = list(range(slots))[::-1]
 
     @property
@@ -92,8 +91,9 @@ class Engine:
 
     def _require_positions(self, wanted: int, what: str) -> None:
         """The model knows so many positions: beyond them a backbone with learned ones cannot compute at all."""
-        if self._positions is not None and wanted > self._positions:
-            raise QuestionError(f"{what} takes {wanted} positions; the model has {self._positions}: shorten it")
+        known = self.model.positions
+        if known is not None and wanted > known:
+            raise QuestionError(f"{what} takes {wanted} positions; the model has {known}: shorten it")
 
     @torch.inference_mode()
     def open(self, memory: NDArray[np.float32] | int) -> tuple[int, ...]:

@@ -53,6 +53,8 @@ def import_official(
     Raises:
         CheckpointError: The file cannot be read, does not fit `config`, or holds what is not understood.
     """
+    if source.resolve().parent == out_dir.resolve():
+        raise CheckpointError(f"{out_dir} holds {source.name} itself; write the checkpoint to a place of its own")
     state = read_weights(source) if source.suffix == ".safetensors" else read_pickle(source)
     memory = state.pop(_MEMORY, None)
     if memory is None or memory.dim() != 2 or len(memory) != config.memory_tokens:

@@ -3,20 +3,28 @@
 from tokenizers import Tokenizer
 
 from rmt_model.config import RMTConfig
-from rmt_model.errors import QuestionError
+from rmt_model.errors import CheckpointError, QuestionError
+from rmt_model.unicode import whole_characters
 
 __all__ = ["PromptBuilder"]
 
 
 class PromptBuilder:
-    """Turns questions into token ids by a checkpoint's templates."""
+    """Turns questions into token ids by a checkpoint's templates.
+
+    Raises:
+        CheckpointError: The tokenizer has no token for a newline, with which a focus is padded.
+    """
 
     def __init__(self, tokenizer: Tokenizer, config: RMTConfig) -> None:
         self.config = config
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         # A control token written in a question is text like any other.
         self._tokenizer.encode_special_tokens = True
-        self._newline = self.encode("\n")[-1]
+        newline = self.encode("\n")
+        if not newline:
+            raise CheckpointError("the tokenizer drops newlines, with which a focus is padded: it cannot be used here")
+        self.newline = newline[-1]
         longest_token_bytes = max(len(token.encode()) for token in tokenizer.get_vocab())
         self._most_chars = config.segment_tokens * longest_token_bytes
 
@@ -34,7 +42,7 @@ class PromptBuilder:
             QuestionError: The question is empty or longer than a segment.
         """
         ids = self.encode(self.config.focus_text(self._checked(question)))
-        return [self._newline] * (-len(ids) % self.config.focus_multiple) + ids
+        return [self.newline] * (-len(ids) % self.config.focus_multiple) + ids
 
     def question(self, question: str) -> list[int]:
         """What is read behind the partial segment to ask `question`.
@@ -45,7 +53,7 @@ class PromptBuilder:
         return self.encode(self.config.question_text(self._checked(question)))
 
     def _checked(self, question: str) -> str:
-        text, most = " ".join(question.split()), self.config.segment_tokens
+        text, most = whole_characters(" ".join(question.split())), self.config.segment_tokens
         if not text:
             raise QuestionError("the question is empty; send a text with at least one visible character")
         if len(text) > self._most_chars:  # not worth the time that counting its tokens would take

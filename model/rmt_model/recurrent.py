@@ -31,6 +31,11 @@ class RecurrentMemoryTransformer(nn.Module):
         return int(self.backbone.get_input_embeddings().embedding_dim)
 
     @property
+    def positions(self) -> int | None:
+        """Positions that the backbone knows, memory vectors included; None where there is no end."""
+        return getattr(self.backbone.config, "max_position_embeddings", None)
+
+    @property
     def body(self) -> nn.Module:
         """The backbone without its vocabulary projection; ends with the final norm."""
         adapted = hasattr(self.backbone, "get_base_model")

@@ -99,15 +99,9 @@ def _engine(settings: Settings) -> Engine:
     base = RMTConfig.from_json((directory / "rmt.json").read_text()).base
     if base in BACKBONES:
         pull(base)
-    checkpoint = load_checkpoint(settings.checkpoint, device=_device(settings))
+    checkpoint = load_checkpoint(settings.checkpoint, device=settings.device)
     lanes = (settings.max_readings + 1) * settings.max_focuses
     return Engine(checkpoint, slots=lanes, max_batch_lanes=settings.max_batch_lanes)
-
-
-def _device(settings: Settings) -> str:
-    if settings.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return settings.device
 
 
 class _Server(uvicorn.Server):

@@ -46,6 +46,7 @@ class Reading:
         self.slots = engine.open(state.memory)  # at the end: what fails above has taken none
         self._finished: deque[str] = deque()
         self._fed = asyncio.Lock()
+        self._ends = asyncio.Lock()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -81,8 +82,9 @@ class Reading:
         while self.wants_text:
             start = self._reader.bytes_read
             piece = await self._store.unread(self.lease, start, _PIECE_BYTES)
-            ends = await self._store.boundaries(self.lease)
-            end = next((one for one in ends if one.document_id not in self._finished), None)
+            async with self._ends:  # no commit meanwhile: it takes ends away, there and here
+                ends = await self._store.boundaries(self.lease)
+                end = next((one for one in ends if one.document_id not in self._finished), None)
             if end is not None:
                 piece = piece[: end.end_byte - start]
             async with self._fed:
@@ -110,12 +112,13 @@ class Reading:
         Raises:
             FencedError: Another reader has taken over; nothing here may be used again.
         """
-        try:
-            self.lease = await self._store.commit(self.lease, state, finished)
-        except ValueError as error:  # a Redis that lost its last second holds less than was read here
-            raise FencedError(str(error)) from error
-        for _ in finished:
-            self._finished.popleft()
+        async with self._ends:
+            try:
+                self.lease = await self._store.commit(self.lease, state, finished)
+            except ValueError as error:  # a Redis that lost its last second holds less than was read here
+                raise FencedError(str(error)) from error
+            for _ in finished:
+                self._finished.popleft()
         self.contact_s = time.monotonic()
         if self.lease.session.keep_text:
             await self._store.compact(self.lease)

@@ -34,7 +34,7 @@ Key = tuple[str, str]
 _log = logging.getLogger(__name__)
 _STORE_PAUSE_S = 1.0
 _RENEW_SHARE = 1 / 3
-_FORGOTTEN_S = 120.0
+_SWEEP_S = 120.0
 
 
 @dataclass(eq=False)
@@ -93,12 +93,15 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._stopping = False
         self._look_at_s = 0.0
-        self._forgotten_at_s = 0.0
+        self._sweep: asyncio.Task[None] | None = None
+        self._sweep_at_s = 0.0
 
     async def run(self) -> None:
         """The main loop; it returns after `stop`, with everything committed and every lease given back."""
         try:
             while not self._stopping:
+                self._wake.clear()
+                self._sweep_if_due()
                 await self._lease_ready()
                 await self._answer_asked()
                 await self._read_step()
@@ -110,6 +113,8 @@ class Scheduler:
             self.failure = error
             raise
         finally:
+            if self._sweep is not None:
+                self._sweep.cancel()
             self._fail_asked(BusyError("The server is stopping.", retry_after_s=1.0))
             self._thread.shutdown(wait=False)
 
@@ -161,15 +166,27 @@ class Scheduler:
 
     # ------------------------------------------------------------------ the steps of the loop
 
+    def _sweep_if_due(self) -> None:
+        """Look for sessions that were forgotten, beside everything else: it walks over all that there are."""
+        if self._sweep is not None and self._sweep.done():
+            self._sweep.result()
+            self._sweep, self._sweep_at_s = None, time.monotonic() + _SWEEP_S
+        if self._sweep is None and time.monotonic() >= self._sweep_at_s:
+            self._sweep = self._beside(self._wake_forgotten())
+
+    async def _wake_forgotten(self) -> None:
+        try:
+            if await self._store.wake_forgotten():
+                self.wake()
+        except StoreUnavailableError as error:
+            _log.warning("cannot look for forgotten sessions: %s", error)
+
     async def _lease_ready(self) -> None:
         """Lease sessions that have something to read; where there is no room for one, another has to yield."""
         if time.monotonic() < self._look_at_s:
             return
         self._look_at_s = time.monotonic() + self._settings.poll_s
         try:
-            if time.monotonic() >= self._forgotten_at_s:
-                await self._store.wake_forgotten()
-                self._forgotten_at_s = time.monotonic() + _FORGOTTEN_S
             for key in await self._store.ready(2 * self._settings.max_readings):
                 if key in self._desks:
                     continue
@@ -311,7 +328,6 @@ class Scheduler:
         if self._asked or any(desk.can_step for desk in self._desks.values()):
             await asyncio.sleep(0)
             return
-        self._wake.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), self._settings.poll_s)
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.normalizers import Replace
 
 from rmt_model.answering import Answer, Question, answer, lane_of_focus
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
-from rmt_model.errors import FingerprintError, QuestionError
+from rmt_model.errors import CheckpointError, FingerprintError, QuestionError
 from rmt_model.prompt import PromptBuilder
 from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
@@ -140,6 +142,18 @@ def test_a_session_that_has_read_nothing_answers(engine: Engine) -> None:
 def test_a_control_token_in_a_question_is_text(engine: Engine) -> None:
     ids = engine.prompts.question("Where is <|endoftext|>?")
     assert engine.checkpoint.eos_token_id not in ids
+
+
+def test_half_a_surrogate_pair_in_a_question_is_a_replacement_character(engine: Engine) -> None:
+    assert engine.prompts.question("Where is \udcff?") == engine.prompts.question("Where is \ufffd?")
+    assert engine.prompts.focus("Where is \ud83d?") == engine.prompts.focus("Where is \ufffd?")
+
+
+def test_a_tokenizer_without_newlines_is_refused(engine: Engine) -> None:
+    without = Tokenizer.from_str(engine.checkpoint.tokenizer.to_str())
+    without.normalizer = Replace("\n", "")
+    with pytest.raises(CheckpointError, match="newlines"):
+        PromptBuilder(without, engine.checkpoint.config)
 
 
 @pytest.mark.parametrize("multiple", [1, 16, 64])

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,23 @@ class TestRefusals:
         (broken / "config.json").write_text(json.dumps({**config, "intermediate_size": 72}))
         assert str(broken) in self.refusal(broken)
 
-    def test_config_that_is_not_json(self, broken) -> None:
-        (broken / "config.json").write_text("{")
+    @pytest.mark.parametrize("content", ["", "{", "[]", "3", "\x00"])
+    def test_config_that_is_no_object(self, broken, content: str) -> None:
+        (broken / "config.json").write_text(content)
+        assert str(broken) in self.refusal(broken)
+
+    @pytest.mark.parametrize(
+        "fields", [{"hidden_size": "x"}, {"num_attention_heads": 0}, {"num_attention_heads": 5}, {"vocab_size": -1}]
+    )
+    def test_config_that_makes_no_model(self, broken, fields: dict[str, Any]) -> None:
+        config = json.loads((broken / "config.json").read_text())
+        (broken / "config.json").write_text(json.dumps({**config, **fields}))
+        assert str(broken) in self.refusal(broken)
+
+    @pytest.mark.parametrize("content", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}', "{"])
+    def test_index_that_lists_no_shards(self, broken, content: str) -> None:
+        (broken / "model.safetensors").rename(broken / "shard.safetensors")
+        (broken / "model.safetensors.index.json").write_text(content)
         assert str(broken) in self.refusal(broken)
 
     def test_layer_out_of_range(self, broken) -> None:
@@ -213,7 +229,15 @@ def test_digest_is_that_of_the_content(tiny_backbone, tmp_path) -> None:
     assert backbone_digest(first) == backbone_digest(second)
     (second / "tokenizer.json").write_text("{}")
     assert backbone_digest(first) != backbone_digest(second)
-    assert backbone_digest("smollm2-135m-instruct") == BACKBONES["smollm2-135m-instruct"].sha256
+
+
+def test_digest_of_a_named_backbone_tells_source_and_conversion(monkeypatch) -> None:
+    name = "smollm2-135m-instruct"
+    first = backbone_digest(name)
+    monkeypatch.setattr(backbones, "_CONVERSION", 2)
+    second = backbone_digest(name)
+    monkeypatch.setitem(BACKBONES, name, replace(BACKBONES[name], sha256="0" * 64))
+    assert len({first, second, backbone_digest(name)}) == 3
 
 
 def test_cache_directory_is_taken_from_the_environment(monkeypatch, tmp_path) -> None:

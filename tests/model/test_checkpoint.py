@@ -101,6 +101,13 @@ class TestRoundTrip:
         assert {p.dtype for p in model.cell.parameters()} == {torch.float32}
         assert model.read(model.cell.fresh(2), torch.ones(2, 8, dtype=torch.long)).dtype == torch.float32
 
+    @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "gpt_neox"])
+    def test_only_weights_are_cast(self, tiny_checkpoint, family: str) -> None:
+        """Rotary frequencies are no weights: rounded to 8 bits, far positions would be told apart wrongly."""
+        directory = tiny_checkpoint(family)
+        exact, cast = load_checkpoint(directory).model, load_checkpoint(directory, dtype=torch.bfloat16).model
+        torch.testing.assert_close(dict(cast.named_buffers()), dict(exact.named_buffers()), rtol=0, atol=0)
+
     def test_text_of_tokens(self, tiny_checkpoint) -> None:
         loaded = load_checkpoint(tiny_checkpoint())
         assert loaded.text_of([0, *loaded.tokenizer.encode("Mary is in the garden.").ids]) == "Mary is in the garden."
@@ -128,7 +135,10 @@ class TestRoundTrip:
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
     def test_on_a_gpu(self, tiny_checkpoint) -> None:
-        assert load_checkpoint(tiny_checkpoint(), device="auto").model.device.type == "cuda"
+        model = load_checkpoint(tiny_checkpoint(), device="auto").model
+        assert model.device.type == "cuda"
+        assert {p.dtype for p in model.backbone.parameters()} == {torch.bfloat16}
+        assert {p.dtype for p in model.cell.parameters()} == {torch.float32}
 
 
 class TestFingerprint:
@@ -277,13 +287,17 @@ class TestRefusals:
             ('{"format_version": 1, "base": "b", "memry": 3}', "memry"),
             ('{"format_version": 1, "base": "b", "memory_tokens": 0}', "memory_tokens"),
             ('{"format_version": 1, "base": "b", "memory_tokens": true}', "memory_tokens"),
+            ('{"format_version": 1, "base": "b", "memory_tokens": 1000000000}', "memory_tokens"),
+            ('{"format_version": 1, "base": "b", "focus_multiple": 1000000000}', "focus_multiple"),
             ('{"format_version": 1, "base": "b", "layers": [2, 1]}', "layers"),
             ('{"format_version": 1, "base": "b", "layers": []}', "layers"),
             ('{"format_version": 1, "base": "b", "layers": 6}', "layers"),
             ('{"format_version": 1, "base": "b", "update": "xor"}', "update"),
             ('{"format_version": 1, "base": "b", "memory_scale": NaN}', "memory_scale"),
             ('{"format_version": 1, "base": "b", "question_template": "?"}', "question_template"),
+            ('{"format_version": 1, "base": "b", "question_template": "\\ud800{question}"}', "question_template"),
             ('{"format_version": 1, "base": "b", "stop": null}', "stop"),
+            ('{"format_version": 1, "base": "b", "stop": "\\udfff"}', "stop"),
             ('{"format_version": 1, "base": "b", "provenance": []}', "provenance"),
             ('{"format_version": 1, "base": ["b"]}', "base"),
         ],
@@ -310,6 +324,12 @@ class TestRefusals:
         changed(broken, base=str(backbone_dir(seed=9)))
         with pytest.raises(CheckpointError, match="SHA-256"):
             load_checkpoint(broken)
+
+    def test_segments_longer_than_the_positions(self, tiny_checkpoint) -> None:
+        """GPT-2 here has 512 positions, and the memory takes twice four of them."""
+        assert load_checkpoint(tiny_checkpoint("gpt2", segment_tokens=504)).config.segment_tokens == 504
+        with pytest.raises(CheckpointError, match="takes 513 positions; the backbone has 512"):
+            load_checkpoint(tiny_checkpoint("gpt2", segment_tokens=505))
 
     def test_more_tokens_than_embeddings(self, tiny_checkpoint, tiny_backbone, tiny_tokenizer, tmp_path) -> None:
         from tokenizers import Tokenizer

@@ -18,6 +18,7 @@ from rmt_model.tokenizer import TokenizerState
 from rmt_model.types import LaneSegment, Prompt
 
 M, S, VOCAB = 4, 16, 350
+FAMILIES = ["llama", "gpt2", "qwen2", "gpt_neox"]
 MakeEngine = Callable[..., Engine]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -31,8 +32,14 @@ def device(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def make_engine(tiny_checkpoint: Any, device: str) -> MakeEngine:
-    def make(family: str = "llama", slots: int = 24, max_batch_lanes: int = 8, **fields: Any) -> Engine:
-        checkpoint = load_checkpoint(tiny_checkpoint(family, **fields), device=device)
+    def make(
+        family: str = "llama",
+        slots: int = 24,
+        max_batch_lanes: int = 8,
+        dtype: torch.dtype = torch.float32,
+        **fields: Any,
+    ) -> Engine:
+        checkpoint = load_checkpoint(tiny_checkpoint(family, **fields), device=device, dtype=dtype)
         return Engine(checkpoint, slots=slots, max_batch_lanes=max_batch_lanes)
 
     return make
@@ -76,7 +83,7 @@ def forbidden(module: nn.Module) -> Iterator[None]:
     handle.remove()
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("lanes", [1, 2, 3, 7, 8, 9, 20])
 def test_a_lane_in_a_batch_reads_as_alone(make_engine: MakeEngine, family: str, lanes: int) -> None:
     engine = make_engine(family)
@@ -86,6 +93,23 @@ def test_a_lane_in_a_batch_reads_as_alone(make_engine: MakeEngine, family: str, 
         engine.read([LaneSegment(slot, segment) for slot, segment in zip(slots, step, strict=True)])
     for found, document in zip(engine.memory(slots), documents, strict=True):
         assert_close(found, alone(engine, document))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bfloat16_backbone_reads_and_answers_around_a_float32_memory(make_engine: MakeEngine, family: str) -> None:
+    """Roundings differ with the batch: the memories lie apart by about what 8 bits of a mantissa cannot tell."""
+    engine = make_engine(family, dtype=torch.bfloat16)
+    documents = [segments(lane, 6) for lane in range(5)]
+    slots = engine.open(5)
+    for step in zip(*documents, strict=True):
+        engine.read([LaneSegment(slot, segment) for slot, segment in zip(slots, step, strict=True)])
+    together = engine.memory(slots)
+    assert together.dtype == np.float32
+    for found, document in zip(together, documents, strict=True):
+        assert_close(found, alone(engine, document), 0.1)
+        np.testing.assert_array_equal(alone(engine, document), alone(engine, document))
+    answers = engine.answer([Prompt(slot, [5, 6, 7], 4) for slot in slots])
+    assert all(answer.completion_tokens >= 1 and 0 < answer.confidence <= 1 for answer in answers)
 
 
 def test_alone_the_bits_are_the_same_every_time(engine: Engine) -> None:
@@ -189,7 +213,7 @@ def questions(slots: Sequence[int]) -> list[Prompt]:
     ]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_answers_in_a_batch_are_those_of_each_alone(make_engine: MakeEngine, family: str) -> None:
     engine = make_engine(family, max_batch_lanes=4)
     slots = engine.open(10)
@@ -204,6 +228,14 @@ def test_answers_in_a_batch_are_those_of_each_alone(make_engine: MakeEngine, fam
         assert found.prompt_tokens == len(prompt.token_ids)
         assert found.confidence == pytest.approx(wanted.confidence, rel=1e-3)
         assert 0 < found.confidence <= 1
+
+
+def test_a_finished_answer_beside_a_longer_one_stays_within_the_positions(make_engine: MakeEngine) -> None:
+    """GPT-2 here has 512 positions: the first answer ends at the last of them, the second goes on for 40 tokens."""
+    engine = make_engine("gpt2", segment_tokens=400, stop="")
+    slots = engine.open(2)
+    prompts = [Prompt(slots[0], segments(1, 1, 512 - M - 4)[0], 4), Prompt(slots[1], [5, 6, 7], 44)]
+    assert engine.answer(prompts) == [engine.answer([prompt])[0] for prompt in prompts]
 
 
 def test_answers_are_the_plain_loop(make_engine: MakeEngine, device: str) -> None:

@@ -42,6 +42,7 @@ def test_a_run_resumes_and_depends_on_the_seed_alone(engine: Engine, tmp_path: P
     resumed = list(evaluate(engine, background, task, 5, tmp_path / "cut.jsonl", lanes=1))
 
     assert resumed == whole
+    assert list(evaluate(engine, background, task, 2, tmp_path / "cut.jsonl", lanes=1)) == whole[:2]
     assert len((tmp_path / "cut.jsonl").read_text().splitlines()) == 5
     assert json.loads((tmp_path / "cut.jsonl").read_text().splitlines()[4])["number"] == 4
     assert engine.free_slots == 4

@@ -90,6 +90,16 @@ def test_full_weights(family, tiny_backbone, imported) -> None:
     assert checkpoint.config.provenance["imported_from"] == "pytorch_model.bin"
 
 
+def test_the_source_is_not_written_over(tiny_backbone, backbone_dir, tmp_path) -> None:
+    state = {name: tensor.clone() for name, tensor in OfficialWrapper(tiny_backbone()).state_dict().items()}
+    write_weights(tmp_path / "model.safetensors", state)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    config = RMTConfig(str(backbone_dir()), memory_tokens=M, segment_tokens=16)
+    with pytest.raises(CheckpointError, match="place of its own"):
+        import_official(tmp_path / "model.safetensors", config, tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
 @pytest.mark.parametrize("kept", ["model.embed_tokens.weight", "lm_head.weight"])
 def test_tied_embeddings_under_one_name_only(kept, tiny_backbone, imported) -> None:
     wrapper = OfficialWrapper(trained(tiny_backbone()))

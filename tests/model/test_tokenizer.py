@@ -114,6 +114,7 @@ EXACT: dict[str, Callable[[], Tokenizer]] = {
 UNPROVEN: dict[str, Callable[[], Tokenizer]] = {
     "whole-text-crossing": lambda: whole_text_bpe(("e", "▁")),
     "whole-text-unigram": lambda: unigram(pre.Metaspace(split=False)),
+    "digits-prefix-space": lambda: byte_level(pre.Digits(), pre.ByteLevel(add_prefix_space=True)),
     "unknown-regex": lambda: by_regex(r"\w+ \w+|\s+|\S"),
     "unknown-normalizer": lambda: by_regex(GPT2, normalizers.Strip()),
     "added-single-word": lambda: with_added_tokens(AddedToken("fox", single_word=True)),

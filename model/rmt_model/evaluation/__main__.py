@@ -28,12 +28,13 @@ def main() -> int:
     engine = Engine(load_checkpoint(options.checkpoint), slots=options.lanes, max_batch_lanes=options.lanes)
     held_out = split_by_author(options.books.glob("*.txt"))[1]
     background = Background.of(read_texts(held_out, 8_000_000), engine.checkpoint.tokenizer)
+    checkpoint = engine.checkpoint.fingerprint[:8]
     for distance in options.distances:
         task = Task(options.mode, distance, options.others, seed=options.seed)
         name = f"{options.mode}, {distance} tokens, {options.others} other facts"
         started, right, total = time.monotonic(), 0, 0
-        out = options.out / f"{options.mode}-{distance}-others{options.others}-seed{options.seed}.jsonl"
-        for result in evaluate(engine, background, task, options.questions, out, lanes=options.lanes):
+        file = f"{checkpoint}-{options.mode}-{distance}-others{options.others}-seed{options.seed}.jsonl"
+        for result in evaluate(engine, background, task, options.questions, options.out / file, lanes=options.lanes):
             right, total = right + result.right, total + 1
             seconds = time.monotonic() - started
             sys.stderr.write(f"\r{name}: {right}/{total}, {seconds:.0f} s ")

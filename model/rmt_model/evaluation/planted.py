@@ -91,7 +91,7 @@ def evaluate(
         lanes: Documents read side by side.
     """
     builder = SampleBuilder(engine.checkpoint.tokenizer, engine.checkpoint.config, background, "validation")
-    done = _read_results(out)
+    done = [result for result in _read_results(out) if result.number < questions]
     yield from done
     left = sorted(set(range(questions)) - {result.number for result in done})
     for start in range(0, len(left), lanes):

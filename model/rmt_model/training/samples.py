@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from rmt_model.config import RMTConfig
+from rmt_model.prompt import PromptBuilder
 from rmt_model.training.background import Background
 from rmt_model.training.facts import KINDS, Fact, draw_fact, draw_facts
 from rmt_model.training.words import NO_LEXICON, Lexicon, Split
@@ -129,17 +130,9 @@ class SampleBuilder:
         self.config = config
         self.background = background
         self.split: Split = split
-        self.newline = self.encode("\n")[-1]
+        self.prompts = PromptBuilder(tokenizer, config)  # what is trained is what is served
+        self.encode = self.prompts.encode
         self.stop = self.encode(config.stop)
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
-
-    def focus_ids(self, question: str) -> list[int]:
-        """A lane's prefix: the focus, padded in front with newlines to a multiple of `focus_multiple` tokens."""
-        ids = self.encode(self.config.focus_text(question))
-        return [self.newline] * (-len(ids) % self.config.focus_multiple) + ids
 
     def plant(self, rng: Random, length: int, placed: Sequence[tuple[Fact, int]]) -> PlantedDocument:
         """A document of exactly `length` tokens with facts near the given token positions.
@@ -222,9 +215,9 @@ class SampleBuilder:
                 if read_in.stop <= shape.segments:
                     unsaid = [-100] * (note.vectors.stop - note.vectors.start - len(note.ids))
                     notes[read_in.stop - 1, lane, note.vectors] = torch.tensor(note.ids + unsaid)
-        prefixes = [self.focus_ids(asked[0].question) if shape.mode == "focus" else [] for _, asked in built]
+        prefixes = [self.prompts.focus(asked[0].question) if shape.mode == "focus" else [] for _, asked in built]
         width = max(map(len, prefixes))
-        prefix = torch.tensor([[self.newline] * (width - len(p)) + p for p in prefixes], dtype=torch.long)
+        prefix = torch.tensor([[self.prompts.newline] * (width - len(p)) + p for p in prefixes], dtype=torch.long)
         at_end = self._questions([(lane, d.ids[whole:], f) for lane, (d, asked) in enumerate(built) for f in asked])
         return Batch(
             shape,
@@ -292,10 +285,10 @@ class SampleBuilder:
         rows: dict[int, _Row] = {}
         for number, (lane, partial, fact) in enumerate(asked):
             row = rows.setdefault(lane, _Row(list(partial)))
-            row.extend(self.encode(self.config.question_text(fact.question)), number=-1)
+            row.extend(self.prompts.question(fact.question), number=-1)
             row.extend(self.encode(" " + fact.answer) + self.stop, number=number)
         width = max(len(row.ids) for row in rows.values()) - 1
-        ids = torch.full((len(rows), width), self.newline, dtype=torch.long)
+        ids = torch.full((len(rows), width), self.prompts.newline, dtype=torch.long)
         labels = torch.full((len(rows), width), -100, dtype=torch.long)
         owners = torch.full((len(rows), width), -1, dtype=torch.long)
         for index, row in enumerate(rows.values()):

@@ -10,5 +10,4 @@ if not pending() then return {'idle'} end
 
 local fence = redis.call('HINCRBY', SESSION, 'fence', 1)
 set('owner', owner, 'lease_until_ms', now_ms + lease_ms, 'life', life())
-touch()
 return {'ok', record(), redis.call('GET', STATE), fence, now_ms}
