@@ -2,7 +2,8 @@
 
 `make demo` runs it. The text is the Python language reference that ships with CPython. Four questions are given before
 reading, as focuses; four more are asked of a short text by recall. Words of the facts were not used in training. Exit
-code 1 when fewer than 7 of 8 answers are right, or when a restored memory answers otherwise.
+code 1 when fewer than 7 of 8 answers are right, when a restored memory answers otherwise, or when the server does not
+stop cleanly.
 """
 
 import argparse
@@ -32,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LARGEST_CHUNK_BYTES = 48 * 1024
 ENOUGH_RIGHT = 7
 SHORT_TEXT_CHARS = 1400
+STOP_TIMEOUT_S = 60.0
 _WITHOUT_WEB_FONTS = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
@@ -217,12 +219,20 @@ def _server(url: str | None, data_dir: Path, console: Console) -> Iterator[str]:
         console.print(f"[bold]rmt-server[/bold] is at http://127.0.0.1:{port}; its log is {log}.")
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(timeout=60)
-        if code == 0:
-            console.print(f"\nThe server stopped cleanly; its data stays in {data_dir}.")
-        else:
-            console.print(f"\n[red]The server stopped with exit code {code}[/red]: see {log}.")
+        code = _stop(process)
+    if code != 0:
+        raise OSError(f"the server stopped with exit code {code}; see {log}")
+    console.print(f"\nThe server stopped cleanly; its data stays in {data_dir}.")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> int:
+    """Ask the server to stop, kill it if it does not, and return its exit code."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -1,11 +1,11 @@
 """Wire bodies: what requests may hold, and what answers look like. `docs/openapi.json` is made from these."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rmt_model.unicode import whole_characters
 from rmt_server.store import DocumentRecord, SessionRecord, SnapshotRecord
 
 __all__ = [
@@ -33,6 +33,9 @@ Metadata = Annotated[dict[str, str], Field(description="Texts of your own, kept 
 Focus = Annotated[list[str], Field(description="Questions known before reading; each gets a lane that works for it.")]
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +49,7 @@ class _Request(BaseModel):
 def _without_surrogates(value: object, depth: int) -> object:
     match value:
         case str():
-            return whole_characters(value)
+            return _SURROGATE.sub("\ufffd", value)
         case list() if depth:
             return [_without_surrogates(one, depth - 1) for one in value]
         case dict() if depth:

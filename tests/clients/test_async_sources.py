@@ -34,6 +34,7 @@ async def test_its_failure_is_the_readers(server_url: str) -> None:
         session = await rmt.create_session()
         with pytest.raises(LookupError, match="no more"):
             await rmt.read(session.id, failing())
+        assert (await rmt.get_session(session.id)).accepted_bytes == 1
 
 
 async def test_many_at_a_time_more_than_there_are_threads(server_url: str) -> None:

@@ -151,6 +151,7 @@ def test_a_failing_iterable_fails_the_read_and_keeps_what_came(rmt: Client) -> N
     session = rmt.create_session()
     with pytest.raises(LookupError, match="no more"):
         rmt.read(session.id, lines())
+    assert rmt.wait_until_read(session.id).accepted_bytes == len(b"so far\n")
 
 
 @pytest.mark.parametrize("kind", ["path", "iterable"])

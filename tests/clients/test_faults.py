@@ -114,6 +114,15 @@ def test_asking_again_after_a_cut(shaky: Client, proxy: FaultyProxy) -> None:
     assert proxy.exhausted
 
 
+def test_asking_is_given_up_when_the_server_only_refuses(connect: Callable[..., Client], proxy: FaultyProxy) -> None:
+    rmt = connect(proxy.url, retry=Retry(give_up_s=0.3, first_pause_s=0.01, longest_pause_s=0.05))
+    session = rmt.create_session()
+    proxy.plan("POST", *[Refuse(503)] * 200)
+    with pytest.raises(GaveUpError, match=r"Gave up after 0\.3 seconds of trying again"):
+        rmt.ask(session.id, "Where?")
+    assert not proxy.exhausted
+
+
 def test_a_refusal_from_on_the_way_is_an_error_all_the_same(shaky: Client, proxy: FaultyProxy) -> None:
     proxy.plan("GET", Refuse(500, "X-Request-Id: r-7\r\n"))
     with pytest.raises(ServerError) as refused:

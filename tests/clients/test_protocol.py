@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from rmt_client import errors, protocol, resumable
 from rmt_client.errors import ProblemError, ProtocolError, RmtError
 from rmt_client.models import Health
-from rmt_client.wire import Response
+from rmt_client.wire import READ_TIMEOUT_S, Response
 
 PROBLEM = {
     "type": "https://rmt/problems/offset",
@@ -55,6 +56,21 @@ def test_what_is_not_given_is_not_sent() -> None:
     assert protocol.update_session("s", metadata=None, ttl_s=9, revision=3).request.headers == {"If-Match": '"3"'}
     assert protocol.ask("s", ["q"], None, lane=0).request.json == {"questions": ["q"], "lane": 0}
     assert protocol.ask("s", ["q"], None).request.read_timeout_s is None
+
+
+def test_calls_wait_for_as_long_as_is_documented() -> None:
+    client = Path(__file__).resolve().parents[2] / "docs" / "client.md"
+    assert f"wait {READ_TIMEOUT_S:g} s for an answer, except `create_snapshot`" in client.read_text()
+    calls = [
+        protocol.status(),
+        protocol.create_session("key"),
+        protocol.get_session("s"),
+        protocol.restore_session("s", "n"),
+        protocol.export_snapshot("n"),
+        protocol.import_snapshot(b"", name=None),
+    ]
+    assert {call.request.read_timeout_s for call in calls} == {READ_TIMEOUT_S}
+    assert protocol.create_snapshot("s", name=None, metadata=None).request.read_timeout_s is None
 
 
 def test_ids_are_one_part_of_the_path() -> None:

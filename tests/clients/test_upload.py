@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rmt_client import ConflictError, GaveUpError, ProblemError, Progress, Retry, SourceError, Stream
 from rmt_client.errors import ConnectionLostError, TransportError, UnreachableError
-from rmt_client.flow import Flow, Outcome, Pause, Piece, Read
+from rmt_client.flow import Flow, Outcome, Pause, Read
 from rmt_client.patience import Patience
 from rmt_client.source import FileSource, Readable
 from rmt_client.upload import Upload
@@ -163,15 +163,17 @@ def upload(world: World, chunk_bytes: int = 16, listener: Any = None, **options:
     return Upload("s", world.source.length, "key", patience, watch, chunk_bytes=chunk_bytes, **options)
 
 
-def fed(pieces: list[bytes], replay_bytes: int = 1 << 20) -> tuple[Stream, Callable[[], None]]:
-    """A stream that gets its next piece whenever it is about to be read."""
+def fed(
+    pieces: list[bytes], replay_bytes: int = 1 << 20, failure: Exception | None = None
+) -> tuple[Stream, Callable[[], None]]:
+    """A stream that gets its next piece whenever it is about to be read, and ends or fails behind the last."""
     stream, coming = Stream(ahead_bytes=64, replay_bytes=replay_bytes), list(pieces)
 
     def feed() -> None:
         if coming and stream.offer(coming[0]):
             coming.pop(0)
         if not coming:
-            stream.end()
+            stream.end(failure)
 
     return stream, feed
 
@@ -224,6 +226,17 @@ def test_a_broken_off_upload_goes_on_where_it_was(
     world = World(server, stream, faults, feed) if as_stream else World(server, FileSource(io.BytesIO(text)), faults)
     world.run(upload(world, document_id="d").run())
     assert bytes(server.text) == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=30), max_size=20), st.lists(FAULTS, max_size=40), st.integers(1, 50))
+def test_all_that_came_before_a_failure_arrives(pieces: list[bytes], faults: list[Fault], chunk: int) -> None:
+    stream, feed = fed(pieces, failure=LookupError("no more"))
+    world = World(ModelServer(), stream, faults, feed)
+    with pytest.raises(LookupError, match="no more"):
+        world.run(upload(world, chunk).run())
+    assert bytes(world.server.text) == b"".join(pieces)
+    assert not world.server.complete
 
 
 def test_bytes_that_a_stream_no_longer_has_are_an_error_and_not_a_gap() -> None:
@@ -296,6 +309,24 @@ def test_back_pressure_is_not_given_up_while_the_server_reads() -> None:
     assert world.now_s >= 3600
 
 
+def test_what_a_listener_is_told_counts_as_progress_too() -> None:
+    """The looks that are made for a listener see the session read on; those after a refusal come too soon to."""
+    server = ModelServer()
+    world = World(server, FileSource(io.BytesIO(b"x" * 20)))
+    answer = server.answer
+
+    def slow(request: Request, taken: int | None = None) -> Response:
+        if request.method == "GET" and request.path == "/v1/sessions/s":
+            return Response(200, content=json.dumps(session(int(world.now_s / 400))).encode())
+        if request.method == "PATCH" and server.text and world.now_s < 3600:
+            return Response(503, {"retry-after": "6"})
+        return answer(request, taken)
+
+    server.answer = slow  # type: ignore[method-assign]
+    world.run(upload(world, listener=lambda progress: None).run())
+    assert bytes(server.text) == b"x" * 20
+
+
 def session(read_bytes: int) -> dict[str, Any]:
     known = {"id": "s", "model": "m", "created_at": "2026-01-01T00:00:00Z", "expires_at": None}
     known |= {"status": "reading", "focus": [], "keep_text": True, "metadata": {}, "digest": ""}
@@ -354,15 +385,3 @@ def test_small_pieces_are_sent_together_but_do_not_wait_long() -> None:
     world.run(upload(world, listener=note).run())
     assert bytes(world.server.text) == b"ab"
     assert 0 < sent_s[0] <= 0.5
-
-
-def test_a_stream_holds_no_more_than_it_may() -> None:
-    stream = Stream(ahead_bytes=10, replay_bytes=5)
-    assert stream.offer(b"0123456789")
-    assert not stream.offer(b"more")
-    assert stream.read(0, 100) == Piece(b"0123456789", False)
-    assert stream.read(8, 1) == Piece(b"8", False)
-    assert stream.offer(b"abcdefgh")
-    assert stream.read(3, 2) == Piece(b"34", False)
-    with pytest.raises(SourceError):
-        stream.read(2, 1)

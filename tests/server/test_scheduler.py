@@ -18,6 +18,7 @@ from tests.serving import Api, Server, ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
 from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.store import Store
 
 LONG = text(3_000_000)
 """More than anybody reads during a test."""
@@ -362,6 +363,22 @@ def test_a_session_that_goes_while_it_is_read_harms_nobody(start_server: ServerF
     wait_for(lambda: server.metric("rmt_readings") == 1)
     assert server.scheduler.engine.free_slots == 63
     assert server.scheduler.failure is None
+
+
+def test_the_search_for_forgotten_sessions_holds_nobody_up(
+    start_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It walks over all sessions that there are, which may take long; here it never ends."""
+
+    async def search(_: Store) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    monkeypatch.setattr(Store, "wake_forgotten", search)
+    server = start_server()
+    sid = server.read(text(3000))
+    assert server.look(sid)["status"] == "idle"
+    assert server.ask(sid, "Who?")["position"]["bytes"] == 3000
 
 
 def test_a_session_of_another_checkpoint_is_left_alone(start_server: ServerFactory, own_redis: EmbeddedRedis) -> None:

@@ -157,7 +157,7 @@ class AsyncClient(BaseClient):
         Args:
             session_id: The session.
             questions: What to ask.
-            timeout_s: How long to wait altogether; None is for as long as it takes.
+            timeout_s: How long to wait altogether; None is for as long as the session reads on.
             **options: `AskOptions` says which there are.
         """
         return await self._drive(self._ask(session_id, questions, timeout_s, **options))

@@ -74,7 +74,8 @@ class BaseClient:
         def make(left_s: float | None) -> Call[Answers]:
             return protocol.ask(session_id, questions, left_s, **options)
 
-        return until_answered(make, Patience(self._retry, timeout_s))
+        patience = Patience(self._retry, timeout_s)
+        return until_answered(make, Watch(session_id, patience.clock), patience)
 
     def _failure(self, error: httpx.HTTPError) -> TransportError:
         """Says in our words what httpx reports."""

@@ -155,7 +155,7 @@ class Client(BaseClient):
         Args:
             session_id: The session.
             questions: What to ask.
-            timeout_s: How long to wait altogether; None is for as long as it takes.
+            timeout_s: How long to wait altogether; None is for as long as the session reads on.
             **options: `AskOptions` says which there are.
         """
         return self._drive(self._ask(session_id, questions, timeout_s, **options))

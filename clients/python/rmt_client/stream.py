@@ -54,16 +54,19 @@ class Stream:
             end = self._end()
             at = offset - self._start
             data = bytes(self._window[at : min(at + size, end)])
-            last = self._over() and at + len(data) >= end
+            over = self._over()
+            last = over and at + len(data) >= end
             if last and self._failure is not None:
-                raise self._failure
+                if not data:
+                    raise self._failure
+                last = False
             if last and at > end:
                 raise SourceError(f"The stream ended at byte {self._start + end}, before byte {offset}.")
-            return Piece(data, last, growing=not last and len(data) < size and self._has_room())
+            return Piece(data, last, growing=not over and len(data) < size and self._has_room())
 
     def finish(self) -> None:
         """Ends the document with the last whole character that has come; safe in a signal handler."""
-        self._finished = not self._ended
+        self._finished = self._finished or not self._ended
 
     def offer(self, piece: bytes) -> bool:
         """Puts a piece in if there is room, or if nobody will ever want it."""
@@ -77,7 +80,8 @@ class Stream:
 
     def end(self, failure: BaseException | None = None) -> None:
         """Says that no piece will follow, or that what would have followed failed."""
-        self._failure, self._ended = failure, True
+        with self._lock:  # between two looks of a read, the end would cut half a character off
+            self._failure, self._ended = failure, True
 
     def close(self) -> None:
         """Lets the thread go as soon as the iterable gives it a chance."""

@@ -107,7 +107,8 @@ class Upload:
         if response.status in {200, 201, 204}:
             self._move(resumable.point(response))
         elif response.status in BUSY:
-            if (yield from self.watch.look()):
+            yield from self.watch.look()
+            if self.watch.has_read_on():
                 self.patience.moved()  # full, but reading on: waiting is not in vain
             yield from self._recover(response.problem())
         elif response.status in {400, 409}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rmt_client import protocol
@@ -31,6 +32,7 @@ class Watch:
     total_bytes: int | None = None
     _first: Session | None = field(init=False, default=None)
     _last: Session | None = field(init=False, default=None)
+    _mark: Session | None = field(init=False, default=None)
     _looked_s: float = field(init=False, default=float("-inf"))
 
     def look_if_due(self) -> Flow[None]:
@@ -40,20 +42,23 @@ class Watch:
             yield from self.look()
             self.tell()
 
-    def look(self) -> Flow[bool]:
-        """Looks at the session; returns whether it has read on. A failure here is not worth an error."""
-        before, self._looked_s = self._last.read_bytes if self._last else 0, self.clock()
-        try:
-            session = yield from once(protocol.get_session(self.session_id))
-        except (TransportError, ProblemError, ProtocolError):
-            return False
-        self.saw(session)
-        return session.read_bytes > before
+    def look(self) -> Flow[None]:
+        """Looks at the session. A failure here is not worth an error."""
+        self._looked_s = self.clock()
+        with suppress(TransportError, ProblemError, ProtocolError):
+            self.saw((yield from once(protocol.get_session(self.session_id))))
 
     def saw(self, session: Session) -> None:
         """Takes note of the session."""
         self._looked_s, self._last = self.clock(), session
         self._first = self._first or session
+
+    def has_read_on(self) -> bool:
+        """Tells whether the session is further, as far as was seen, than when this was last asked."""
+        before, self._mark = self._mark, self._last
+        if before is None or self._last is None:
+            return False
+        return (self._last.read_bytes, self._last.segments) > (before.read_bytes, before.segments)
 
     def tell(self, problem: str = "") -> None:
         """Tells the listener, if there is one."""
