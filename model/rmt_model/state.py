@@ -27,7 +27,7 @@ STATE_SCHEMA = 1
 _HEADER = "rmt_reader_state"
 _HEADER_UNIT, _PENDING_UNIT, _TEXT_UNIT = 1024, 1024, 8192
 _MAX_HEADER_BYTES = 1 << 20
-_MOST = 1 << 50  # where counters are still exact in Lua, with room to grow
+_MOST = 1 << 46  # Lua's cjson writes 14 digits, and a session that begins here still has room to grow
 _LENGTHS = ("pending", "held", "undecoded", "digest_rest")
 _COUNTERS = ("bytes_read", "tokens_read", "segments_read", "documents_read")
 

@@ -39,7 +39,7 @@ of an ``application/problem+json`` answer (RFC 9457), to which the route adds ``
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Self
 
 PROBLEM_TYPE_PREFIX = "urn:rmt-server:problem:"
 IANA_PROBLEM_TYPE_PREFIX = "https://iana.org/assignments/http-problem-types#"
@@ -78,6 +78,13 @@ class BadRequestError(RmtServerError):
     """The request contradicts itself or the state of what it names."""
 
     status, slug, title = 400, "bad-request", "Bad request"
+    expected_bytes: int | None = None
+
+    def at(self, offset_bytes: int) -> Self:
+        """The same error, telling where the upload that it is about stands."""
+        self.expected_bytes = offset_bytes
+        self.fields["expected-offset"] = offset_bytes
+        return self
 
 
 class CompletedUploadError(BadRequestError):

@@ -8,17 +8,25 @@ from starlette.requests import Request
 
 from rmt_server.errors import (
     BackPressureError,
+    BadRequestError,
     BusyError,
     CompletedUploadError,
+    InconsistentLengthError,
     InvalidUtf8Error,
     OffsetMismatchError,
-    RmtServerError,
     TooLargeError,
     UnprocessableError,
 )
 from rmt_server.metrics import Metrics
 from rmt_server.multipart import MultipartUpload
-from rmt_server.requests import declared_bytes, json_body, media_type, require_text
+from rmt_server.requests import (
+    declared_bytes,
+    json_body,
+    media_type,
+    require_text,
+    upload_complete,
+    upload_offset,
+)
 from rmt_server.scheduler import Scheduler
 from rmt_server.schemas import DocumentRequest
 from rmt_server.service import Service, new_id
@@ -26,10 +34,13 @@ from rmt_server.settings import Settings
 from rmt_server.store import DocumentRecord, SessionRecord, Store
 from rmt_server.utf8 import Utf8Gate
 
-__all__ = ["Intake"]
+__all__ = ["APPEND_BYTES", "Intake"]
 
-_PIECE_BYTES = 64 * 1024
+APPEND_BYTES = 64 * 1024
+"""Text that goes into the store at once, and that one request of an upload should carry at most."""
+
 _RETRY_S = 0.05
+_ABOUT_THE_BODY = (UnprocessableError, TooLargeError, InconsistentLengthError)
 
 
 class Intake:
@@ -43,7 +54,7 @@ class Intake:
         self._scheduler = scheduler
         self._settings = settings
         self._metrics = metrics
-        self._piece_bytes = min(_PIECE_BYTES, settings.max_unread_bytes)
+        self._piece_bytes = min(APPEND_BYTES, settings.max_unread_bytes)
 
     async def one_call(
         self, request: Request, options: DocumentRequest, *, wait: bool
@@ -114,8 +125,9 @@ class Intake:
     ) -> DocumentRecord:
         """Receive the body that a document was created with; sent again, only what is missing of it is appended.
 
-        A whole document that is refused ends where it stands. So does one that breaks off, unless its sender can send
-        it again: nobody else would know how to go on with it.
+        A whole document whose body is refused ends where it stands. So does one that breaks off, unless its sender can
+        send it again: nobody else would know how to go on with it. Where the same body comes twice at a time, one of
+        the two goes on and the other one meets an offset mismatch; that ends nothing, and sent again it works.
 
         Args:
             tenant: Whose document it is.
@@ -126,33 +138,37 @@ class Intake:
 
         Raises:
             CompletedUploadError: The document is complete, and was not made of this body.
+            OffsetMismatchError: The same body arrives over another connection, too, which is faster.
         """
         if document.complete:
-            size = await _size(body)
+            size = await _size(body, document.offset)
             if size > document.offset or (complete and size < document.offset):
-                raise CompletedUploadError(document.id)
+                raise CompletedUploadError(document.id).at(document.offset)
             return document
         try:
             return await self.receive(tenant, document, _skipping(body, document.offset), complete=complete)
         except BaseException as error:
-            refused = isinstance(error, RmtServerError) and not isinstance(error, BusyError)
-            if complete and (refused or not repeatable):
+            if complete and (isinstance(error, _ABOUT_THE_BODY) or not repeatable):
                 await asyncio.shield(self.cancel(tenant, document))
             raise
 
-    async def append(
-        self, tenant: str, sid: str, document_id: str, request: Request, *, offset: int, complete: bool
-    ) -> DocumentRecord:
-        """Append a request's body to a document that continues at `offset`.
+    async def append(self, tenant: str, sid: str, document_id: str, request: Request) -> DocumentRecord:
+        """Append a request's body to a document that continues at the offset that the request names.
 
         Raises:
-            CompletedUploadError: It is complete.
+            BadRequestError: The request does not say where its body belongs, or the document takes no more; as every
+                400 about a known document, it tells where that stands.
             OffsetMismatchError: It continues elsewhere.
             TooLargeError: It would exceed the limit.
         """
         document = await self._store.get_document(tenant, sid, document_id)
         if document.complete:
-            raise CompletedUploadError(document.id)
+            raise CompletedUploadError(document.id).at(document.offset)
+        try:
+            complete, offset = upload_complete(request), upload_offset(request)
+        except BadRequestError as error:
+            error.at(document.offset)
+            raise
         if document.offset != offset:
             raise OffsetMismatchError(document.offset, offset)
         self._require_room(offset + declared_bytes(request))
@@ -233,6 +249,9 @@ class Intake:
                     raise
                 await asyncio.sleep(_RETRY_S)
                 continue
+            except BadRequestError as error:
+                error.at(document.offset)
+                raise
             self._metrics.accepted_bytes.inc(len(data))
             self._scheduler.wake()
             return accepted
@@ -243,10 +262,13 @@ class Intake:
             raise TooLargeError(self._settings.max_document_bytes)
 
 
-async def _size(body: AsyncIterator[bytes]) -> int:
+async def _size(body: AsyncIterator[bytes], most: int) -> int:
+    """The size of a body in bytes; of one beyond `most` only that it is: the rest is not read."""
     size = 0
     async for chunk in body:
         size += len(chunk)
+        if size > most:
+            break
     return size
 
 

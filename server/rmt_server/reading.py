@@ -16,10 +16,10 @@ from rmt_model.types import LaneSegment
 from rmt_server.errors import FencedError
 from rmt_server.store import Lease, Store, StoredState
 
-__all__ = ["Reading", "stored"]
+__all__ = ["LOOKAHEAD_SEGMENTS", "PIECE_BYTES", "Reading", "stored"]
 
-_PIECE_BYTES = 16 * 1024
-_LOOKAHEAD_SEGMENTS = 4
+PIECE_BYTES = 16 * 1024
+LOOKAHEAD_SEGMENTS = 4
 
 
 def stored(state: ReaderState, waiting_segments: int = 0) -> StoredState:
@@ -61,7 +61,7 @@ class Reading:
     @property
     def wants_text(self) -> bool:
         """Whether `refill` has something to do."""
-        return not self.exhausted and self._reader.waiting < _LOOKAHEAD_SEGMENTS
+        return not self.exhausted and self._reader.waiting < LOOKAHEAD_SEGMENTS
 
     @property
     def has_news(self) -> bool:
@@ -81,7 +81,7 @@ class Reading:
         """
         while self.wants_text:
             start = self._reader.bytes_read
-            piece = await self._store.unread(self.lease, start, _PIECE_BYTES)
+            piece = await self._store.unread(self.lease, start, PIECE_BYTES)
             async with self._ends:  # no commit meanwhile: it takes ends away, there and here
                 ends = await self._store.boundaries(self.lease)
                 end = next((one for one in ends if one.document_id not in self._finished), None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rmt_model.answering import Answer, Question
 from rmt_model.errors import QuestionError, StateError
+from rmt_model.reader import MAX_HELD_CHARS
 from rmt_model.state import ReaderState
 from rmt_server.errors import (
     BusyError,
@@ -21,7 +22,7 @@ from rmt_server.errors import (
     UnprocessableError,
     WrongCheckpointError,
 )
-from rmt_server.reading import stored
+from rmt_server.reading import LOOKAHEAD_SEGMENTS, PIECE_BYTES, stored
 from rmt_server.scheduler import Scheduler
 from rmt_server.settings import Settings
 from rmt_server.store import SessionRecord, SnapshotRecord, Store, StoredState
@@ -29,6 +30,8 @@ from rmt_server.store import SessionRecord, SnapshotRecord, Store, StoredState
 __all__ = ["Answers", "Service", "new_id"]
 
 _STATE_OVERHEAD_BYTES = 1 << 20
+_LARGEST_CHAR_BYTES = 4
+_MOST_IMPORTED = 1 << 45  # half of what a state may count: a session that begins there has room to go on
 
 
 def new_id(kind: str, *idempotent: str) -> str:
@@ -69,6 +72,16 @@ class Service:
         config, hidden = self._checkpoint.config, self._checkpoint.model.hidden
         return self._settings.max_focuses * config.memory_tokens * hidden * 4 + _STATE_OVERHEAD_BYTES
 
+    @property
+    def max_pending_tokens(self) -> int:
+        """Most tokens that an imported snapshot may hold beside its memory.
+
+        A reader stops fetching text when enough segments wait. To those, and a partial one, comes at most what one
+        piece and the text held back before it are made of: a token for each byte.
+        """
+        text_bytes = PIECE_BYTES + _LARGEST_CHAR_BYTES * MAX_HELD_CHARS
+        return (LOOKAHEAD_SEGMENTS + 1) * self._checkpoint.config.segment_tokens + text_bytes
+
     async def create_session(
         self,
         tenant: str,
@@ -89,16 +102,18 @@ class Service:
             state = await self._snapshot(tenant, from_snapshot)
         else:
             state = self._fresh(focus)
-        return await self._store.create_session(
+        session = await self._store.create_session(
             tenant,
             new_id("ses", *((tenant, idempotency_key) if idempotency_key else ())),
             model=self._checkpoint.fingerprint,
-            state=stored(state),
+            state=self._stored(state),
             ttl_s=self._ttl_s(ttl_s, self._settings.session_ttl_s),
             focus=state.focus,
             keep_text=keep_text,
             metadata=metadata,
         )
+        self._scheduler.wake()
+        return session
 
     async def update_session(
         self,
@@ -197,15 +212,22 @@ class Service:
             WrongCheckpointError: Another checkpoint made it.
         """
         state = await asyncio.to_thread(self._imported, content)
-        return await self._keep(tenant, stored(state), state.focus, name=name, metadata={}, session_id=None)
+        return await self._keep(tenant, self._stored(state), state.focus, name=name, metadata={}, session_id=None)
 
     async def restore(self, tenant: str, sid: str, snapshot: str) -> SessionRecord:
-        """Put a snapshot's memory in the place of a session's."""
+        """Put a snapshot's memory in the place of a session's.
+
+        Raises:
+            WrongCheckpointError: Another checkpoint made the snapshot, or reads the session.
+        """
         state = await self._snapshot(tenant, snapshot)
         session = await self._store.get_session(tenant, sid)
+        self._require_own(session.model)
         if state.focus != session.focus:
             raise UnprocessableError("The snapshot has other focuses than the session: make a fork of it instead.")
-        return await self._store.restore(tenant, sid, stored(state))
+        session = await self._store.restore(tenant, sid, self._stored(state))
+        self._scheduler.wake()
+        return session
 
     async def _keep(
         self,
@@ -229,30 +251,44 @@ class Service:
             metadata=metadata,
         )
 
+    def _stored(self, state: ReaderState) -> StoredState:
+        """A state as the store keeps it: whole segments that it holds are still to be read."""
+        return stored(state, len(state.pending) // self._checkpoint.config.segment_tokens)
+
     async def _snapshot(self, tenant: str, snapshot: str) -> ReaderState:
         return self._parsed(await self._store.snapshot_state(tenant, snapshot))
 
     def _parsed(self, state: StoredState) -> ReaderState:
         parsed = ReaderState.from_bytes(state.blob)
-        self._require_own(parsed)
+        self._require_own(parsed.fingerprint)
         return parsed
 
     def _imported(self, content: bytes) -> ReaderState:
         try:
             state = ReaderState.from_bytes(content)
-            self._require_own(state)
+            self._require_own(state.fingerprint)
             self._scheduler.engine.check(state)
         except StateError as error:
             raise DamagedSnapshotError(f"{error}.") from error
+        self._require_plausible(state)
         if state.lanes > self._settings.max_focuses:
             raise UnprocessableError(
                 f"The snapshot has {state.lanes} lanes; the limit is {self._settings.max_focuses}."
             )
         return state
 
-    def _require_own(self, state: ReaderState) -> None:
-        if state.fingerprint != self._checkpoint.fingerprint:
-            raise WrongCheckpointError(self._checkpoint.fingerprint, state.fingerprint)
+    def _require_plausible(self, state: ReaderState) -> None:
+        """Refuse what no reader leaves behind, and nothing could go on with."""
+        pending, most = len(state.pending), self.max_pending_tokens
+        if pending > most:
+            raise DamagedSnapshotError(f"The snapshot holds {pending} unread tokens; a reader leaves {most} at most.")
+        read = max(state.bytes_read, state.tokens_read, state.segments_read, state.documents_read)
+        if max(read, state.tokenizer.bytes_fed) >= _MOST_IMPORTED:
+            raise DamagedSnapshotError(f"The snapshot counts to {_MOST_IMPORTED} or more: nothing has read so much.")
+
+    def _require_own(self, fingerprint: str) -> None:
+        if fingerprint != self._checkpoint.fingerprint:
+            raise WrongCheckpointError(self._checkpoint.fingerprint, fingerprint)
 
     def _fresh(self, focus: Sequence[str]) -> ReaderState:
         if len(focus) > self._settings.max_focuses:

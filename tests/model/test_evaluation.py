@@ -1,6 +1,8 @@
 """The distance that is measured is the distance that is said, and right means right."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,3 +71,15 @@ def test_interval_holds_the_share_and_stays_within_bounds() -> None:
             low, high = interval(right, total)
             assert 0 <= low <= right / total <= high <= 1
     assert interval(190, 200)[1] - interval(190, 200)[0] < interval(19, 20)[1] - interval(19, 20)[0]
+
+
+def test_the_command_keeps_results_of_checkpoints_apart(tiny_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "Voltaire_Philosophical_Dictionary.txt").write_text(PROSE)  # the name of an author who is held out
+    task = ["--mode", "recall", "--distances", "30", "--questions", "2", "--others", "0", "--lanes", "2"]
+    for seed in (1, 2):
+        given = ["--checkpoint", str(tiny_checkpoint(seed=seed)), "--books", str(tmp_path), "--out", str(tmp_path)]
+        command = [sys.executable, "-m", "rmt_model.evaluation", *given, *task]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+        assert "recall, 30 tokens, 0 other facts: " in done.stdout
+        assert "% of 2," in done.stdout
+    assert [len(path.read_text().splitlines()) for path in tmp_path.glob("*-float32-recall-30-*.jsonl")] == [2, 2]

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from tests.serving import Server, cut, text, wait_for
 
+from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
 
 DATA = text(6000, seed=1) + " Мэри 🐘 где? ".encode() + text(3000, seed=2)
@@ -146,6 +148,44 @@ def test_a_restored_session_reads_on_as_if_it_had_never_been_elsewhere(
     straight = server.read(DATA, focus=focus)
     server.send(straight, text(2000, seed=11), wait=True)
     assert server.state(sid) == server.state(straight) != whole
+
+
+def test_segments_that_a_memory_brings_with_it_are_read(server: Server, focus: list[str]) -> None:
+    """A snapshot that was taken while text arrived holds tokens of whole segments beside the memory."""
+    engine = server.scheduler.engine
+    fresh = engine.fresh_state(focus)
+    reader = Reader(engine.text_tokenizer, engine.checkpoint.config.segment_tokens, fresh)
+    reader.feed(DATA[:3000])
+    assert reader.waiting > 3
+    headers = {"Content-Type": "application/vnd.safetensors"}
+    content = reader.state(fresh.memory).to_bytes()
+    snapshot = server.http.post("/v1/snapshots", content=content, headers=headers).json()["id"]
+    key = {"Idempotency-Key": f"fork of {snapshot}"}
+    made = [server.http.post("/v1/sessions", json={"from_snapshot": snapshot}, headers=key) for _ in range(2)]
+    fork, straight = made[0].json(), server.session(focus=focus)
+    assert (fork["status"], made[1].json()["id"]) == ("reading", fork["id"])
+    restored = server.session(focus=focus)
+    server.http.post(f"/v1/sessions/{restored}/restore", json={"snapshot": snapshot}).raise_for_status()
+    server.open(straight, DATA[:3000])
+    wanted = server.wait_until_read(straight)
+    for sid in (fork["id"], restored):
+        read = server.wait_until_read(sid, 20)
+        for name in ("tokens", "segments", "digest", "read_bytes"):
+            assert read[name] == wanted[name], name
+        assert server.state(sid) == server.state(straight)
+
+
+def test_a_memory_may_have_read_as_much_as_can_be_counted(server: Server) -> None:
+    """Redis counts in floating point, and writes fourteen digits: offsets are exact all the same."""
+    most = (1 << 45) - 1
+    content = replace(server.scheduler.engine.fresh_state(), bytes_read=most).to_bytes()
+    headers = {"Content-Type": "application/vnd.safetensors"}
+    snapshot = server.http.post("/v1/snapshots", content=content, headers=headers).json()["id"]
+    sid = server.session(from_snapshot=snapshot)
+    for start in (most, most + 1001):
+        document = server.send(sid, text(1001), wait=True)
+        assert (document["start"], document["offset"]) == (start, 1001)
+    assert server.look(sid)["read_bytes"] == most + 2002
 
 
 def test_a_focus_is_asked_in_its_own_lane(server: Server) -> None:

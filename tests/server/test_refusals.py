@@ -5,13 +5,14 @@ import pickle
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 import redis
 from tests.model.test_state import DAMAGED
-from tests.serving import TEXT_PLAIN, Server, text, wait_for
+from tests.serving import TEXT_PLAIN, Server, ServerFactory, text, wait_for
 
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
@@ -171,13 +172,19 @@ def test_another_offset_is_a_conflict(server: Server, offset: int) -> None:
     assert refused.headers["Upload-Offset"] == "100"
 
 
+def tells_the_offset(refused: httpx.Response, offset: int, slug: str | None = None) -> None:
+    """The answer is 400, and says where the document stands."""
+    assert problem(refused, 400, slug)["expected-offset"] == offset
+    assert refused.headers["Upload-Offset"] == str(offset)
+
+
 @pytest.mark.parametrize("offset", ["-1", "", "1e2", "100.0", "1" * 16, "9" * 5000, "१००", "0x64", "+100", "100, 100"])
 def test_an_offset_that_is_no_offset(server: Server, offset: str) -> None:
     document = server.open(server.session(), DATA[:100])
     with nothing_changes(server):
         headers = {b"Content-Type": b"application/partial-upload", b"Upload-Complete": b"?0"}
         refused = server.http.patch(document, content=b"x", headers=headers | {b"Upload-Offset": offset.encode()})
-        problem(refused, 400)
+        tells_the_offset(refused, 100)
 
 
 def test_an_upload_that_says_too_little(server: Server) -> None:
@@ -191,15 +198,19 @@ def test_an_upload_that_says_too_little(server: Server) -> None:
             (TEXT_PLAIN | {"Upload-Offset": "100", "Upload-Complete": "?0"}, 415),
             ({"Upload-Offset": "100", "Upload-Complete": "?0"}, 415),
         ):
-            problem(server.http.patch(document, content=b"x", headers=headers), status)
+            refused = server.http.patch(document, content=b"x", headers=headers)
+            problem(refused, status)
+            if status == 400:
+                tells_the_offset(refused, 100)
 
 
 def test_a_completed_upload_takes_no_more(server: Server) -> None:
     sid = server.session()
     document = f"/v1/sessions/{sid}/documents/{server.send(sid, DATA, wait=True)['id']}"
     with nothing_changes(server):
-        problem(server.append(document, b"more", len(DATA)), 400, "completed-upload")
-        problem(server.append(document, b"", len(DATA), complete=True), 400, "completed-upload")
+        tells_the_offset(server.append(document, b"more", len(DATA)), len(DATA), "completed-upload")
+        tells_the_offset(server.append(document, b"more", 7), len(DATA), "completed-upload")
+        tells_the_offset(server.append(document, b"", len(DATA), complete=True), len(DATA), "completed-upload")
 
 
 def test_another_body_with_the_same_key_is_noticed(server: Server) -> None:
@@ -210,7 +221,26 @@ def test_another_body_with_the_same_key_is_noticed(server: Server) -> None:
     server.wait_until_read(sid)
     with nothing_changes(server):
         for other in (DATA[:-1], DATA + b"x", b""):
-            problem(server.http.post(url, content=other, headers=headers), 400, "completed-upload")
+            tells_the_offset(server.http.post(url, content=other, headers=headers), len(DATA), "completed-upload")
+
+
+def test_of_a_repeated_body_no_more_is_read_than_tells_that_it_is_another(server: Server) -> None:
+    sid = server.session()
+    url = f"/v1/sessions/{sid}/documents"
+    assert server.http.post(url, content=DATA, headers=TEXT_PLAIN | {"Idempotency-Key": "k"}).status_code == 202
+    server.wait_until_read(sid)
+
+    def body() -> Iterator[bytes]:
+        yield b"Transfer-Encoding: chunked\r\n\r\n"
+        for _ in range(400):
+            yield b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
+        yield b"0\r\n\r\n"
+
+    with nothing_changes(server):
+        answer, sent = early_answer(server, f"POST {url} HTTP/1.1\r\nIdempotency-Key: k", body())
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"completed-upload" in answer
+        assert sent < 1_500_000
 
 
 def test_a_contradicted_length(server: Server) -> None:
@@ -221,6 +251,17 @@ def test_a_contradicted_length(server: Server) -> None:
         problem(refused, 400, "inconsistent-upload-length")
     problem(server.http.post(url, content=b"x", headers=TEXT_PLAIN | {"Upload-Length": "-5"}), 400)
     assert server.send(sid, DATA, wait=True)["read"]
+
+
+def test_a_length_that_an_upload_contradicts(server: Server) -> None:
+    sid = server.session()
+    headers = TEXT_PLAIN | {"Upload-Complete": "?0", "Upload-Length": "150"}
+    document = server.http.post(f"/v1/sessions/{sid}/documents", content=DATA[:100], headers=headers)
+    path = document.headers["Location"]
+    tells_the_offset(server.append(path, DATA[100:151], 100), 100, "inconsistent-upload-length")
+    ended = server.append(path, DATA[100:110], 100, complete=True)  # its bytes are accepted, its end is not
+    tells_the_offset(ended, 110, "inconsistent-upload-length")
+    assert server.append(path, DATA[110:150], 110, complete=True).status_code == 204
 
 
 def test_one_upload_at_a_time(server: Server) -> None:
@@ -636,6 +677,49 @@ def test_snapshots_that_lie_or_end_early(server: Server) -> None:
         other = content.replace(fingerprint, b"0" * 32)
         found = problem(server.http.post("/v1/snapshots", content=other, headers=SAFETENSORS), 409, "wrong-checkpoint")
         assert (found["expected-checkpoint"], found["provided-checkpoint"]) == (fingerprint.decode(), "0" * 32)
+
+
+def test_a_snapshot_holds_no_more_than_a_reader_leaves(server: Server) -> None:
+    """Whoever asks it reads first what fills segments: that must not be hundreds of them."""
+    fresh, segment_tokens = server.scheduler.engine.fresh_state(), 32
+    most = 5 * segment_tokens + 16 * 1024 + 4 * 1024
+    with nothing_changes(server):
+        content = replace(fresh, pending=(7,) * (most + 1)).to_bytes()
+        refused = problem(server.http.post("/v1/snapshots", content=content, headers=SAFETENSORS), 422)
+        assert (refused["type"].rpartition(":")[2], str(most) in refused["detail"]) == ("damaged-snapshot", True)
+    content = replace(fresh, pending=(7,) * most).to_bytes()
+    assert server.http.post("/v1/snapshots", content=content, headers=SAFETENSORS).status_code == 201
+
+
+@pytest.mark.parametrize("counter", ["bytes_read", "tokens_read", "segments_read", "documents_read"])
+def test_a_snapshot_counts_no_further_than_redis(server: Server, counter: str) -> None:
+    with nothing_changes(server):
+        for most in (1 << 45, 1 << 46, 1 << 49):
+            content = replace(server.scheduler.engine.fresh_state(), **{counter: most}).to_bytes()
+            problem(server.http.post("/v1/snapshots", content=content, headers=SAFETENSORS), 422, "damaged-snapshot")
+
+
+def test_a_memory_of_another_checkpoint_is_not_used(
+    start_server: ServerFactory, own_redis: EmbeddedRedis, make_engine: Any, tiny_checkpoint: Any
+) -> None:
+    """A server was started with other weights on the same Redis."""
+    with Server(own_redis.url, make_engine(), {}) as before:
+        theirs = before.read(DATA)
+        snapshot = before.snapshot(theirs)
+    server = start_server(make_engine(tiny_checkpoint(base_layers=1, segment_tokens=32, seed=5)))
+    own = server.read(DATA)
+    own_snapshot, asked = server.snapshot(own), {"question": "Who?"}
+    with nothing_changes(server):
+        for path, body in (
+            (f"/v1/sessions/{theirs}/answers", asked),
+            (f"/v1/sessions/{own}/answers", asked | {"snapshot": snapshot}),
+            ("/v1/sessions", {"from_snapshot": snapshot}),
+            (f"/v1/sessions/{own}/restore", {"snapshot": snapshot}),
+            (f"/v1/sessions/{theirs}/restore", {"snapshot": own_snapshot}),
+        ):
+            found = problem(server.http.post(path, json=body), 409, "wrong-checkpoint")
+            assert found["expected-checkpoint"] == server.look(own)["model"], path
+            assert found["provided-checkpoint"] == server.look(theirs)["model"], path
 
 
 def test_a_snapshot_of_another_checkpoint(server: Server, tiny_checkpoint: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.serving import TEXT_PLAIN, Server, text
 
+from rmt_client import Client
 from rmt_model.digest import StreamDigest
 
 DATA = text(2000)
@@ -72,9 +73,28 @@ def test_a_change_needs_the_current_version_when_it_names_one(server: Server) ->
     for stale in (etag, '"7-0"', '"7"', '""', "nonsense"):
         refused = server.http.patch(path, json={"metadata": {}}, headers={"If-Match": stale})
         assert (refused.status_code, refused.json()["etag"]) == (412, changed.headers["ETag"].strip('"'))
-    for current in (changed.headers["ETag"], "*", '"0"'):
-        assert server.http.patch(path, json={"ttl_s": 60}, headers={"If-Match": "*"}).status_code == 200, current
     assert server.look(sid)["metadata"] == {"a": "2"}
+
+
+@pytest.mark.parametrize("form", ['"{etag}"', "{etag}", '"{revision}"', "{revision}", "*"])
+def test_the_current_version_may_be_named_in_several_forms(server: Server, form: str) -> None:
+    """An ETag grows old with any change, a revision with what is read; `*` never does."""
+    sid = server.read(DATA)
+    path = f"/v1/sessions/{sid}"
+
+    def change(if_match: str) -> int:
+        return server.http.patch(path, json={"ttl_s": 60}, headers={"If-Match": if_match}).status_code
+
+    def current() -> str:
+        found = server.http.get(path)
+        return form.format(etag=found.headers["ETag"].strip('"'), revision=found.json()["revision"])
+
+    before = current()
+    assert change(before) == 200
+    assert change(before) == (412 if "etag" in form else 200)
+    server.send(sid, DATA, wait=True)
+    assert change(before) == (200 if form == "*" else 412)
+    assert change(current()) == 200
 
 
 def test_a_shorter_life_is_a_nearer_end(server: Server) -> None:
@@ -133,12 +153,29 @@ def test_an_upload_in_pieces(server: Server) -> None:
     assert head.headers["Upload-Offset"] == "777"
     assert head.headers["Upload-Complete"] == "?0"
     assert head.headers["Cache-Control"] == "no-store"
-    assert re.fullmatch(r"max-size=\d+", head.headers["Upload-Limit"])
+    assert re.fullmatch(r"max-size=\d+, max-append-size=65536", head.headers["Upload-Limit"])
     assert "Upload-Length" not in head.headers
     last = server.append(document, DATA[777:], 777, complete=True)
     assert (last.headers["Upload-Offset"], last.headers["Upload-Complete"]) == (str(len(DATA)), "?1")
     assert server.http.head(document).headers["Upload-Length"] == str(len(DATA))
     assert server.wait_until_read(sid)["digest"] == digest_of(DATA)
+
+
+def test_the_size_of_a_request_is_advised_and_not_demanded(server: Server) -> None:
+    """The Python client takes the advice; whoever sends more at once is not refused."""
+    data = text(200_000)
+    patched = re.compile(r'rmt_http_requests_total\{method="PATCH",.*,status="204"\} (\d+)')
+
+    def requests() -> int:
+        return sum(map(int, patched.findall(server.http.get("/metrics").text)))
+
+    sid, other, before = server.session(), server.session(), requests()
+    with Client(server.url) as client:
+        assert client.read(sid, data, wait=False).offset == len(data)
+    assert requests() - before == 4
+    assert server.append(server.open(other), data, 0, complete=True).headers["Upload-Offset"] == str(len(data))
+    for one in (sid, other):
+        server.http.delete(f"/v1/sessions/{one}")
 
 
 def test_a_declared_length_is_told(server: Server) -> None:

@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
 from rmt_model.evaluation.planted import Task, evaluate, interval
@@ -22,18 +24,22 @@ def main() -> int:
     parser.add_argument("--others", type=int, default=6, help="facts about other things in each document, at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", type=int, default=8, help="documents read side by side")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA, else float32")
     parser.add_argument("--out", type=Path, required=True, help="folder of results; a run with the same one resumes")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    engine = Engine(load_checkpoint(options.checkpoint), slots=options.lanes, max_batch_lanes=options.lanes)
+    dtype = getattr(torch, options.dtype) if options.dtype else None
+    checkpoint = load_checkpoint(options.checkpoint, device=options.device, dtype=dtype)
+    engine = Engine(checkpoint, slots=options.lanes, max_batch_lanes=options.lanes)
     held_out = split_by_author(options.books.glob("*.txt"))[1]
-    background = Background.of(read_texts(held_out, 8_000_000), engine.checkpoint.tokenizer)
-    checkpoint = engine.checkpoint.fingerprint[:8]
+    background = Background.of(read_texts(held_out, 8_000_000), checkpoint.tokenizer)
+    served = f"{checkpoint.fingerprint[:8]}-{str(checkpoint.model.backbone.dtype).removeprefix('torch.')}"
     for distance in options.distances:
         task = Task(options.mode, distance, options.others, seed=options.seed)
         name = f"{options.mode}, {distance} tokens, {options.others} other facts"
         started, right, total = time.monotonic(), 0, 0
-        file = f"{checkpoint}-{options.mode}-{distance}-others{options.others}-seed{options.seed}.jsonl"
+        file = f"{served}-{options.mode}-{distance}-others{options.others}-seed{options.seed}.jsonl"
         for result in evaluate(engine, background, task, options.questions, options.out / file, lanes=options.lanes):
             right, total = right + result.right, total + 1
             seconds = time.monotonic() - started

@@ -6,6 +6,7 @@ from fastapi import Depends, Header, Query, Request
 
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.intake import Intake
+from rmt_server.requests import media_type
 from rmt_server.service import Service
 from rmt_server.settings import Settings
 from rmt_server.store import Store
@@ -47,9 +48,8 @@ def _intake(request: Request) -> Intake:
 
 
 def _json_only(request: Request) -> None:
-    found = request.headers.get("content-type", "")
-    if found.partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaTypeError(found, ("application/json",))
+    if media_type(request) != "application/json":
+        raise UnsupportedMediaTypeError(media_type(request), ("application/json",))
 
 
 TenantDep = Annotated[str, Depends(_tenant)]

@@ -5,14 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from rmt_server.errors import UnsupportedMediaTypeError
-from rmt_server.requests import (
-    media_type,
-    require_text,
-    unless_disconnected,
-    upload_complete,
-    upload_length,
-    upload_offset,
-)
+from rmt_server.intake import APPEND_BYTES
+from rmt_server.requests import media_type, require_text, unless_disconnected, upload_complete, upload_length
 from rmt_server.routes.answers import answers_body
 from rmt_server.routes.deps import IdempotencyKey, IntakeDep, ServiceDep, SettingsDep, StoreDep, TenantDep
 from rmt_server.schemas import DocumentBody, DocumentRequest, ReadBody, SessionBody
@@ -50,7 +44,7 @@ def _describe(document: DocumentRecord, response: Response, settings: Settings) 
     """Say in headers how far an upload is (draft-ietf-httpbis-resumable-upload)."""
     response.headers["Upload-Offset"] = str(document.offset)
     response.headers["Upload-Complete"] = "?1" if document.complete else "?0"
-    response.headers["Upload-Limit"] = f"max-size={settings.max_document_bytes}"
+    response.headers["Upload-Limit"] = f"max-size={settings.max_document_bytes}, max-append-size={APPEND_BYTES}"
     response.headers["Cache-Control"] = "no-store"
     if document.known_length is not None:
         response.headers["Upload-Length"] = str(document.known_length)
@@ -152,9 +146,7 @@ async def append_to_document(
     """Append a piece at `Upload-Offset`; what arrives before a connection breaks is kept."""
     if media_type(request) != PARTIAL_UPLOAD:
         raise UnsupportedMediaTypeError(media_type(request), (PARTIAL_UPLOAD,))
-    complete, offset = upload_complete(request), upload_offset(request)
-    document = await intake.append(tenant, sid, did, request, offset=offset, complete=complete)
-    _describe(document, response, settings)
+    _describe(await intake.append(tenant, sid, did, request), response, settings)
 
 
 @router.get("/sessions/{sid}/documents/{did}")

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from rmt_server.errors import UnsupportedMediaTypeError
-from rmt_server.requests import body_bytes, unless_disconnected
+from rmt_server.requests import body_bytes, media_type, unless_disconnected
 from rmt_server.routes.deps import AfterQuery, JsonOnly, LimitQuery, ServiceDep, StoreDep, TenantDep
 from rmt_server.schemas import SnapshotBody, SnapshotRequest, SnapshotsBody
 from rmt_server.store import Page, SnapshotRecord
@@ -61,9 +61,8 @@ async def import_snapshot(
     name: Annotated[str, Query(max_length=200)] = "",
 ) -> SnapshotBody:
     """Import a memory that was exported from a server with the same checkpoint."""
-    found = request.headers.get("content-type", "")
-    if found.partition(";")[0].strip().lower() != SAFETENSORS:
-        raise UnsupportedMediaTypeError(found, (SAFETENSORS,))
+    if media_type(request) != SAFETENSORS:
+        raise UnsupportedMediaTypeError(media_type(request), (SAFETENSORS,))
     content = await body_bytes(request, service.max_snapshot_bytes)
     snapshot = await service.import_snapshot(tenant, content, name=name)
     response.headers["Location"] = f"/v1/snapshots/{snapshot.id}"

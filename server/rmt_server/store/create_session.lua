@@ -1,5 +1,5 @@
 -- ARGV: state, then field, value, ...
--- -> {'ok', record}. A retry with the same id gets the session as it stands.
+-- -> {'ok', record, now_ms}. A retry with the same id gets the session as it stands.
 if missing() then
   set(unpack(ARGV, 2))
   set('created_ms', now_ms, 'fence', 0, 'revision', 0, 'edits', 0, 'open', '')
@@ -7,4 +7,4 @@ if missing() then
   redis.call('SET', STATE, ARGV[1])
   touch()
 end
-return {'ok', record()}
+return {'ok', record(), now_ms}

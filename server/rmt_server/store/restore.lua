@@ -1,7 +1,7 @@
 -- The session's memory becomes another one. Its text so far does not belong to that one, and goes.
--- ARGV: etag or '', state, read_bytes, tokens, segments, digest
--- -> {'ok', record} | {'stale', etag} | {'open', document} | {'unread', bytes}
-local expected, state, position, tokens, segments, digest = unpack(ARGV)
+-- ARGV: etag or '', state, read_bytes, tokens, segments, digest, waiting_segments
+-- -> {'ok', record, now_ms} | {'stale', etag} | {'open', document} | {'unread', bytes}
+local expected, state, position, tokens, segments, digest, waiting = unpack(ARGV)
 if missing() then return NO_SESSION end
 if expected ~= '' and expected ~= etag() then return {'stale', etag()} end
 if get('open') ~= '' then return {'open', get('open')} end
@@ -11,8 +11,8 @@ redis.call('SET', STATE, state)
 redis.call('UNLINK', TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED)
 set('read_bytes', position, 'accepted_bytes', position, 'text_origin', position, 'text_start', position)
 set('tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #state)
-set('waiting_segments', 0, 'compacted_blocks', 0)
+set('waiting_segments', waiting, 'compacted_blocks', 0)
 redis.call('HINCRBY', SESSION, 'revision', 1)
 redis.call('HDEL', SESSION, 'owner', 'lease_until_ms', 'life')
 touch()
-return {'ok', record()}
+return {'ok', record(), now_ms}

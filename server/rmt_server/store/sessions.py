@@ -14,6 +14,7 @@ from rmt_server.errors import (
 from rmt_server.keys import READY, SessionKeys, tenant_sessions
 from rmt_server.store.codec import dump_metadata, dump_state, fields_of, load_session, whole_ms
 from rmt_server.store.connection import Room
+from rmt_server.store.documents import wake
 from rmt_server.store.index import Index, entry
 from rmt_server.store.records import Page, SessionRecord, StoredState
 
@@ -53,7 +54,7 @@ class Sessions(Room):
         answer = await self._redis.run_on_session("create_session", keys, state.blob, *pairs)
         created = fields_of(answer[1])
         await self._index(tenant).add(entry(int(created["created_ms"]), sid), partial(self._find_session, tenant))
-        return load_session(tenant, sid, created)
+        return await self._woken(keys, load_session(tenant, sid, created), now_ms=answer[2])
 
     async def get_session(self, tenant: str, sid: str) -> SessionRecord:
         """The session as it stands.
@@ -110,17 +111,19 @@ class Sessions(Room):
             StillReadingError: Accepted text is not read yet.
             PreconditionFailedError: The session's ETag is not ``if_etag``.
         """
+        keys = SessionKeys(tenant, sid)
         answer = await self._redis.run_on_session(
             "restore",
-            SessionKeys(tenant, sid),
+            keys,
             if_etag or "",
             state.blob,
             state.read_bytes,
             state.tokens,
             state.segments,
             state.digest,
+            state.waiting_segments,
         )
-        return self._changed(tenant, sid, answer)
+        return await self._woken(keys, self._changed(tenant, sid, answer), now_ms=answer[2])
 
     async def delete_session(self, tenant: str, sid: str) -> None:
         """Delete a session with all that belongs to it, except its snapshots."""
@@ -133,6 +136,12 @@ class Sessions(Room):
         fields: dict[bytes, bytes] = await self._redis.command("HGETALL", SessionKeys(tenant, sid).session)
         named = {name.decode(): value for name, value in fields.items()}
         return load_session(tenant, sid, named) if named else None
+
+    async def _woken(self, keys: SessionKeys, session: SessionRecord, *, now_ms: int) -> SessionRecord:
+        """The session; if its new state brought segments that are to be read, the readers are told."""
+        if session.waiting_segments:
+            await wake(self._redis, keys, now_ms)
+        return session
 
     def _changed(self, tenant: str, sid: str, answer: list[Any]) -> SessionRecord:
         match answer:

@@ -1,0 +1,129 @@
+"""The same request again while the first is still there: the document ends whole, whoever was faster."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from tests.server.test_scheduler import Throttle, in_background
+from tests.serving import TEXT_PLAIN, Server, ServerFactory, text, wait_for
+
+from rmt_model.digest import StreamDigest
+from rmt_model.engine import Engine
+from rmt_server.errors import BackPressureError
+from rmt_server.store import Store
+
+DATA = text(40_000)
+HEADERS = TEXT_PLAIN | {"Idempotency-Key": "once"}
+
+
+class HeldBack:
+    """Stands before a store's appends, and knows the requests that wait there for the reader."""
+
+    def __init__(self, store: Store) -> None:
+        self.requests: set[Any] = set()
+        self._append = store.append
+        store.append = self.append  # type: ignore[method-assign]
+
+    async def append(self, *place: str, **piece: Any) -> Any:
+        try:
+            return await self._append(*place, **piece)
+        except BackPressureError:
+            self.requests.add(asyncio.current_task())
+            raise
+
+    def wait_for(self, requests: int) -> None:
+        wait_for(lambda: len(self.requests) == requests, what=f"{requests} requests to be held back")
+
+
+@pytest.fixture
+def engine(make_engine: Callable[..., Engine]) -> Engine:
+    return make_engine()
+
+
+@pytest.fixture
+def throttle(engine: Engine) -> Iterator[Throttle]:
+    """Nothing is read until it is opened."""
+    throttle = Throttle(engine)
+    throttle.open.clear()
+    yield throttle
+    throttle.open.set()
+
+
+@pytest.fixture
+def server(start_server: ServerFactory, engine: Engine, throttle: Throttle) -> Server:
+    return start_server(engine, max_unread_bytes=10_000, back_pressure_wait_s=20.0)
+
+
+def sender(server: Server, sid: str) -> Callable[[], httpx.Response]:
+    """A call that sends the whole document with its key, over a connection of its own."""
+
+    def send() -> httpx.Response:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            return client.post(f"/v1/sessions/{sid}/documents", content=DATA, headers=HEADERS)
+
+    return send
+
+
+def assert_whole(server: Server, sid: str, answer: httpx.Response) -> None:
+    assert (answer.status_code, answer.json()["offset"], answer.json()["complete"]) == (202, len(DATA), True)
+    digest = StreamDigest()
+    digest.update(DATA)
+    session = server.wait_until_read(sid)
+    assert (session["documents"], session["digest"]) == (1, digest.hexdigest())
+
+
+def test_one_of_two_goes_on_and_the_other_harms_nothing(server: Server, throttle: Throttle) -> None:
+    sid, held = server.session(), HeldBack(server.app.state.store)
+    send = sender(server, sid)
+    with in_background(send) as first:
+        held.wait_for(1)
+        with in_background(send) as second:
+            held.wait_for(2)
+            throttle.open.set()
+    slower, faster = sorted([*first, *second], key=lambda answer: -answer.status_code)
+    assert slower.status_code == 409
+    assert slower.json()["type"].endswith("mismatching-upload-offset")
+    assert slower.headers["Upload-Offset"] == str(slower.json()["expected-offset"])
+    assert_whole(server, sid, faster)
+    assert_whole(server, sid, send())
+
+
+def test_the_first_sender_has_left_and_its_request_does_not_know(server: Server, throttle: Throttle) -> None:
+    sid, held = server.session(), HeldBack(server.app.state.store)
+    address = httpx.URL(server.url)
+    lines = {"Host": "x", "Content-Length": str(len(DATA)), **HEADERS}
+    with socket.create_connection((address.host, address.port or 80)) as line:
+        head = [f"POST /v1/sessions/{sid}/documents HTTP/1.1", *(f"{name}: {value}" for name, value in lines.items())]
+        line.sendall("\r\n".join([*head, "", ""]).encode() + DATA)
+        held.wait_for(1)
+    send = sender(server, sid)
+    with in_background(send) as second:
+        held.wait_for(2)
+        throttle.open.set()
+    assert second[0].status_code in (202, 409)
+    answers = [second[0]]
+
+    def sent_again() -> bool:
+        answers.append(send())
+        return answers[-1].status_code != 409
+
+    wait_for(sent_again, what="the first request to be over")
+    assert_whole(server, sid, answers[-1])
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [(b"good \xff", {}, 422), (b"four", {"Upload-Length": "3"}, 400), (b"four", {"Upload-Length": "5"}, 400)],
+)
+def test_a_body_that_can_never_be_accepted_ends_its_document(
+    server: Server, throttle: Throttle, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    """It may come again, and would be refused again: the session does not wait for that."""
+    throttle.open.set()
+    sid = server.session()
+    url = f"/v1/sessions/{sid}/documents"
+    assert server.http.post(url, content=body, headers=HEADERS | headers).status_code == status
+    assert server.send(sid, b"The next one.", wait=True)["read"]
