@@ -3,7 +3,6 @@
 How often they are right is measured with many questions (docs/log.md); here a few show that they work at all.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -21,8 +20,8 @@ QUESTIONS = 16
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    yield Engine(load_checkpoint(SMALL), slots=8, max_batch_lanes=8)
+def engine() -> Engine:
+    return Engine(load_checkpoint(SMALL), slots=8, max_batch_lanes=8)
 
 
 def test_all_files_together_stay_small() -> None:
