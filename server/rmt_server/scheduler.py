@@ -93,15 +93,15 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._stopping = False
         self._look_at_s = 0.0
-        self._sweep: asyncio.Task[None] | None = None
-        self._sweep_at_s = 0.0
 
     async def run(self) -> None:
         """The main loop; it returns after `stop`, with everything committed and every lease given back."""
+        sweep = self._beside(self._sweep())
         try:
             while not self._stopping:
                 self._wake.clear()
-                self._sweep_if_due()
+                if sweep.done():
+                    sweep.result()  # it never ends by itself: this raises what broke it
                 await self._lease_ready()
                 await self._answer_asked()
                 await self._read_step()
@@ -113,8 +113,7 @@ class Scheduler:
             self.failure = error
             raise
         finally:
-            if self._sweep is not None:
-                self._sweep.cancel()
+            sweep.cancel()
             self._fail_asked(BusyError("The server is stopping.", retry_after_s=1.0))
             self._thread.shutdown(wait=False)
 
@@ -166,20 +165,17 @@ class Scheduler:
 
     # ------------------------------------------------------------------ the steps of the loop
 
-    def _sweep_if_due(self) -> None:
-        """Look for sessions that were forgotten, beside everything else: it walks over all that there are."""
-        if self._sweep is not None and self._sweep.done():
-            self._sweep.result()
-            self._sweep, self._sweep_at_s = None, time.monotonic() + _SWEEP_S
-        if self._sweep is None and time.monotonic() >= self._sweep_at_s:
-            self._sweep = self._beside(self._wake_forgotten())
-
-    async def _wake_forgotten(self) -> None:
-        try:
-            if await self._store.wake_forgotten():
-                self.wake()
-        except StoreUnavailableError as error:
-            _log.warning("cannot look for forgotten sessions: %s", error)
+    async def _sweep(self) -> None:
+        """Look for forgotten sessions now and then, beside everything else: it walks over all that there are."""
+        while True:
+            pause_s = _SWEEP_S
+            try:
+                if await self._store.wake_forgotten():
+                    self.wake()
+            except StoreUnavailableError as error:
+                _log.warning("cannot look for forgotten sessions: %s", error)
+                pause_s = _STORE_PAUSE_S
+            await asyncio.sleep(pause_s)
 
     async def _lease_ready(self) -> None:
         """Lease sessions that have something to read; where there is no room for one, another has to yield."""

@@ -1,55 +1,25 @@
 """The same request again while the first is still there: the document ends whole, whoever was faster."""
 
-import asyncio
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import httpx
 import pytest
-from tests.server.test_scheduler import Throttle, in_background
+from tests.server.obstacles import HeldBack, Throttle, in_background
 from tests.serving import TEXT_PLAIN, Server, ServerFactory, text, wait_for
 
 from rmt_model.digest import StreamDigest
 from rmt_model.engine import Engine
-from rmt_server.errors import BackPressureError
-from rmt_server.store import Store
 
 DATA = text(40_000)
 HEADERS = TEXT_PLAIN | {"Idempotency-Key": "once"}
 
 
-class HeldBack:
-    """Stands before a store's appends, and knows the requests that wait there for the reader."""
-
-    def __init__(self, store: Store) -> None:
-        self.requests: set[Any] = set()
-        self._append = store.append
-        store.append = self.append  # type: ignore[method-assign]
-
-    async def append(self, *place: str, **piece: Any) -> Any:
-        try:
-            return await self._append(*place, **piece)
-        except BackPressureError:
-            self.requests.add(asyncio.current_task())
-            raise
-
-    def wait_for(self, requests: int) -> None:
-        wait_for(lambda: len(self.requests) == requests, what=f"{requests} requests to be held back")
-
-
 @pytest.fixture
-def engine(make_engine: Callable[..., Engine]) -> Engine:
-    return make_engine()
-
-
-@pytest.fixture
-def throttle(engine: Engine) -> Iterator[Throttle]:
+def throttle(throttle: Throttle) -> Throttle:
     """Nothing is read until it is opened."""
-    throttle = Throttle(engine)
     throttle.open.clear()
-    yield throttle
-    throttle.open.set()
+    return throttle
 
 
 @pytest.fixture

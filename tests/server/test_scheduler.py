@@ -4,16 +4,15 @@ import asyncio
 import logging
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 import redis
+from tests.server.obstacles import Throttle, in_background
 from tests.serving import Api, Server, ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
@@ -22,48 +21,6 @@ from rmt_server.store import Store
 
 LONG = text(3_000_000)
 """More than anybody reads during a test."""
-
-
-class Throttle:
-    """Stands before an engine's steps: slows them down, stops them, or makes them fail."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.seconds = 0.0
-        self.error: Exception | None = None
-        self.open = threading.Event()
-        self.open.set()
-        self.lanes_read: list[int] = []
-        self.answered = 0
-        self._read, self._answer = engine.read, engine.answer
-        engine.read, engine.answer = self.read, self.answer  # type: ignore[method-assign]
-
-    def read(self, segments: Any) -> None:
-        self._pass()
-        self.lanes_read.append(len(segments))
-        self._read(segments)
-
-    def answer(self, prompts: Any) -> Any:
-        self._pass()
-        self.answered += len(prompts)
-        return self._answer(prompts)
-
-    def _pass(self) -> None:
-        time.sleep(self.seconds)
-        assert self.open.wait(30)
-        if self.error is not None:
-            raise self.error
-
-
-@pytest.fixture
-def engine(make_engine: Callable[..., Engine]) -> Engine:
-    return make_engine()
-
-
-@pytest.fixture
-def throttle(engine: Engine) -> Iterator[Throttle]:
-    throttle = Throttle(engine)
-    yield throttle
-    throttle.open.set()
 
 
 def under_way(api: Api, sid: str) -> None:
@@ -80,19 +37,6 @@ def begin(api: Api, data: bytes = LONG, **body: Any) -> str:
     api.send(sid, data)
     under_way(api, sid)
     return sid
-
-
-@contextmanager
-def in_background(call: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Calls beside what happens inside, and has ended after it; the list gets what was returned."""
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(call()))
-    thread.start()
-    try:
-        yield found
-    finally:
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 # ---------------------------------------------------------------------------- order

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.server.test_repetition import HeldBack
-from tests.server.test_scheduler import Throttle, begin, in_background
+from tests.server.obstacles import HeldBack, Throttle, in_background
+from tests.server.test_scheduler import begin
 from tests.serving import TEXT_PLAIN, Server, ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
