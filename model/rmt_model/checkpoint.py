@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from rmt_model.adapter import ADAPTER_FILES, load_adapter, save_adapter
 from rmt_model.backbone import BACKBONES, backbone_digest, load_backbone, load_tokenizer
-from rmt_model.config import RMTConfig, WeightsForm
+from rmt_model.config import DtypeName, RMTConfig, WeightsForm
 from rmt_model.errors import CheckpointError
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.weights import fill, listed, own_weights, read_weights, sha256_of, write_weights
@@ -32,6 +32,7 @@ _WEIGHTS: dict[WeightsForm, tuple[str, ...]] = {
     "full": (_MEMORY, _MODEL),
     "adapter": (_MEMORY, *ADAPTER_FILES),
 }
+_BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16", "bf16")
 _BUNDLED = Path(__file__).parent / "checkpoints"
 
 
@@ -82,7 +83,7 @@ def load_checkpoint(
     name_or_dir: str | Path,
     *,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: DtypeName = "auto",
     merge: bool = True,
 ) -> Checkpoint:
     """Load a checkpoint.
@@ -90,8 +91,8 @@ def load_checkpoint(
     Args:
         name_or_dir: A checkpoint that comes with this package, or a checkpoint directory.
         device: Where to put it; "auto" is CUDA where there is one.
-        dtype: Type of the backbone's weights, bfloat16 on CUDA and float32 elsewhere unless given; the memory cell
-            is float32 in any case.
+        dtype: Type of the backbone's weights. "auto" is bfloat16 on CUDA and float32 elsewhere, "fast" is bfloat16 on
+            processors that compute with it, too. The memory cell is float32 in any case.
         merge: Whether to add an adapter to the weights that it adapts, for speed; False to go on training it.
 
     Raises:
@@ -110,7 +111,7 @@ def load_checkpoint(
     else:
         adapted = load_adapter(model.backbone, directory)
         model.backbone = adapted.merge_and_unload() if merge else adapted
-    _cast(model.backbone, dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32))
+    _cast(model.backbone, _dtype(dtype, target))
     tokenizer = load_tokenizer(base)
     if tokenizer.get_vocab_size() > model.backbone.get_input_embeddings().num_embeddings:
         raise CheckpointError(f"the tokenizer of {config.base} has more tokens than the model has embeddings")
@@ -217,6 +218,14 @@ def _device(name: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise CheckpointError(f"device {name} cannot be used on this machine; try cpu or auto") from error
     return device
+
+
+def _dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+    if name in ("float32", "bfloat16"):
+        return torch.float32 if name == "float32" else torch.bfloat16
+    features = torch.cpu.get_capabilities() if name == "fast" and device.type == "cpu" else {}
+    native = any(features.get(feature) for feature in _BFLOAT16_FEATURES)
+    return torch.bfloat16 if device.type == "cuda" or native else torch.float32
 
 
 def _eos_token_id(configured: int | list[int] | None) -> int | None:

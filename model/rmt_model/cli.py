@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from rmt_model.config import RMTConfig
+from rmt_model.config import DtypeName, RMTConfig
 from rmt_model.errors import RmtModelError
 
 if TYPE_CHECKING:
@@ -199,13 +199,14 @@ def _ask(options: argparse.Namespace) -> None:
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, metavar="NAME_OR_DIR", help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto; default: %(default)s")
+    parser.add_argument("--dtype", choices=get_args(DtypeName), default="auto", help="default: %(default)s")
 
 
 def _engine(options: argparse.Namespace, lanes: int) -> "Engine":
     from rmt_model.checkpoint import load_checkpoint
     from rmt_model.engine import Engine
 
-    return Engine(load_checkpoint(options.checkpoint, device=options.device), slots=lanes)
+    return Engine(load_checkpoint(options.checkpoint, device=options.device, dtype=options.dtype), slots=lanes)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from typing import Any, Literal, Self, get_args
 from rmt_model.errors import CheckpointError
 from rmt_model.unicode import whole_characters
 
-__all__ = ["FORMAT_VERSION", "RMTConfig", "UpdateRule", "WeightsForm"]
+__all__ = ["FORMAT_VERSION", "DtypeName", "RMTConfig", "UpdateRule", "WeightsForm"]
 
 FORMAT_VERSION = 1
 _MOST = 1 << 16
 UpdateRule = Literal["replace", "gated"]
 WeightsForm = Literal["full", "adapter"]
+DtypeName = Literal["auto", "fast", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,25 +22,31 @@ class ReplaceUpdate(nn.Module):
 
 
 class GatedUpdate(nn.Module):
-    """`memory = g * old + (1 - g) * written`, one gate `g` in (0, 1) for each memory vector.
+    """`memory = g * old + (1 - g) * written`, one gate `g` in [0, 1] for each memory vector.
 
-    `g = sigmoid(u . written + v . old + b)`; it starts near `g = 0.5`. A closed gate (g = 1) carries a memory past a
-    segment that has nothing for it, however many of those follow: that is what keeps facts over long distances.
+    `g = clamp(2 sigmoid(x) - 1/2, 0, 1)` with `x = u . written + v . old + p . mean(written) + q . mean(old) + b`, the
+    means over all vectors; it starts at `g = 1/2`. Beyond `|x| = ln 3` the gate is wholly closed or open: a closed one
+    carries a memory unchanged past a segment that has nothing for it, however many of those follow. That is what keeps
+    facts over long distances.
     """
 
     def __init__(self, memory_tokens: int, hidden: int) -> None:
         super().__init__()
         self.from_written = nn.Parameter(torch.zeros(hidden))
         self.from_old = nn.Parameter(torch.zeros(hidden))
+        self.from_all_written = nn.Parameter(torch.zeros(hidden))
+        self.from_all_old = nn.Parameter(torch.zeros(hidden))
         self.bias = nn.Parameter(torch.zeros(memory_tokens))
 
     def logits(self, old: Tensor, written: Tensor) -> Tensor:
         """Gate logits [lanes, M] for `old` and `written` [lanes, M, d]."""
-        return written @ self.from_written + old @ self.from_old + self.bias
+        each = written @ self.from_written + old @ self.from_old
+        together = written.mean(1) @ self.from_all_written + old.mean(1) @ self.from_all_old
+        return each + together.unsqueeze(-1) + self.bias
 
     def forward(self, old: Tensor, written: Tensor) -> Tensor:
         """Mix `old` and `written`, both [lanes, M, d], into the next memory."""
-        keep = torch.sigmoid(self.logits(old, written)).unsqueeze(-1)
+        keep = (2 * torch.sigmoid(self.logits(old, written)) - 0.5).clamp(0, 1).unsqueeze(-1)
         return keep * old + (1 - keep) * written
 
 

@@ -99,7 +99,7 @@ def _engine(settings: Settings) -> Engine:
     base = RMTConfig.from_json((directory / "rmt.json").read_text()).base
     if base in BACKBONES:
         pull(base)
-    checkpoint = load_checkpoint(settings.checkpoint, device=settings.device)
+    checkpoint = load_checkpoint(settings.checkpoint, device=settings.device, dtype=settings.dtype)
     lanes = (settings.max_readings + 1) * settings.max_focuses
     return Engine(checkpoint, slots=lanes, max_batch_lanes=settings.max_batch_lanes)
 

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rmt_model.config import DtypeName
+
 __all__ = ["LOOPBACK_HOSTS", "Settings"]
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -32,6 +34,9 @@ class Settings(BaseSettings):
     redis_fsync: Literal["everysec", "always"] = Field("everysec", description="`appendfsync` of the embedded Redis.")
     checkpoint: str = Field("rmt-smollm2-small", description="Bundled checkpoint's name, or a checkpoint directory.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is any.")
+    dtype: DtypeName = Field(
+        "auto", description="`auto`: bfloat16 on CUDA, else float32; `fast`: bfloat16 wherever it is computed with."
+    )
     threads: int = Field(0, ge=0, description="CPU threads of the engine; 0 leaves it to PyTorch.")
 
     max_document_bytes: Bytes = Field(4096 * _MIB, description="Largest document; above it 413.")

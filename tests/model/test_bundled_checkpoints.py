@@ -35,7 +35,7 @@ def test_it_says_how_it_was_made(engine: Engine) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "least"), [(Task("focus", 1500, others=4), 12), (Task("recall", 200, others=0), 12)])
+@pytest.mark.parametrize(("task", "least"), [(Task("focus", 1500, others=4), 12), (Task("recall", 500, others=0), 12)])
 def test_it_answers(engine: Engine, tmp_path: Path, task: Task, least: int) -> None:
     background = Background.of(["\n\n".join(topics.values())], engine.checkpoint.tokenizer)
     results = list(evaluate(engine, background, task, QUESTIONS, tmp_path / "results.jsonl"))

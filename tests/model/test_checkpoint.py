@@ -90,13 +90,28 @@ class TestRoundTrip:
         assert read_weights(small / "memory.safetensors")["initial"].dtype == torch.float32
         torch.testing.assert_close(answers(load_checkpoint(small).model), answers(loaded.model), rtol=0.05, atol=0.05)
 
+    @pytest.mark.parametrize(
+        ("name", "features", "dtype"),
+        [
+            ("auto", {"avx512_bf16": True}, torch.float32),
+            ("fast", {"avx512_bf16": True}, torch.bfloat16),
+            ("fast", {"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+            ("fast", {"avx2": True}, torch.float32),
+            ("float32", {"avx512_bf16": True}, torch.float32),
+            ("bfloat16", {}, torch.bfloat16),
+        ],
+    )
+    def test_type_of_the_weights(self, tiny_checkpoint, monkeypatch, name, features, dtype) -> None:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+        assert load_checkpoint(tiny_checkpoint(), dtype=name).model.backbone.dtype == dtype
+
     def test_chosen_layers(self, tiny_checkpoint) -> None:
         loaded = load_checkpoint(tiny_checkpoint(base_layers=4, layers=(0, 3)))
         assert loaded.config.layers == (0, 3)
         assert len(loaded.model.body.layers) == 2
 
     def test_the_memory_cell_stays_float32(self, tiny_checkpoint) -> None:
-        model = load_checkpoint(tiny_checkpoint(), dtype=torch.bfloat16).model
+        model = load_checkpoint(tiny_checkpoint(), dtype="bfloat16").model
         assert {p.dtype for p in model.backbone.parameters()} == {torch.bfloat16}
         assert {p.dtype for p in model.cell.parameters()} == {torch.float32}
         assert model.read(model.cell.fresh(2), torch.ones(2, 8, dtype=torch.long)).dtype == torch.float32
@@ -105,7 +120,7 @@ class TestRoundTrip:
     def test_only_weights_are_cast(self, tiny_checkpoint, family: str) -> None:
         """Rotary frequencies are no weights: rounded to 8 bits, far positions would be told apart wrongly."""
         directory = tiny_checkpoint(family)
-        exact, cast = load_checkpoint(directory).model, load_checkpoint(directory, dtype=torch.bfloat16).model
+        exact, cast = load_checkpoint(directory).model, load_checkpoint(directory, dtype="bfloat16").model
         torch.testing.assert_close(dict(cast.named_buffers()), dict(exact.named_buffers()), rtol=0, atol=0)
 
     def test_text_of_tokens(self, tiny_checkpoint) -> None:
@@ -251,7 +266,7 @@ class TestRefusals:
 
     def test_gate_that_is_missing(self, tiny_checkpoint) -> None:
         directory = changed(tiny_checkpoint(update="replace"), update="gated")
-        self.refusal(directory, "lacks", "update.bias, update.from_old, update.from_written")
+        self.refusal(directory, "lacks", "update.bias, update.from_all_old, update.from_all_written")
 
     def test_gate_that_is_not_used(self, broken) -> None:
         self.refusal(changed(broken, update="replace"), "update.bias")

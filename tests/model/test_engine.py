@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rmt_model.checkpoint import load_checkpoint
+from rmt_model.config import DtypeName
 from rmt_model.engine import Engine, EngineFullError
 from rmt_model.errors import QuestionError, StateError
 from rmt_model.state import ReaderState
@@ -36,7 +37,7 @@ def make_engine(tiny_checkpoint: Any, device: str) -> MakeEngine:
         family: str = "llama",
         slots: int = 24,
         max_batch_lanes: int = 8,
-        dtype: torch.dtype = torch.float32,
+        dtype: DtypeName = "float32",
         **fields: Any,
     ) -> Engine:
         checkpoint = load_checkpoint(tiny_checkpoint(family, **fields), device=device, dtype=dtype)
@@ -98,7 +99,7 @@ def test_a_lane_in_a_batch_reads_as_alone(make_engine: MakeEngine, family: str, 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_bfloat16_backbone_reads_and_answers_around_a_float32_memory(make_engine: MakeEngine, family: str) -> None:
     """Roundings differ with the batch: the memories lie apart by about what 8 bits of a mantissa cannot tell."""
-    engine = make_engine(family, dtype=torch.bfloat16)
+    engine = make_engine(family, dtype="bfloat16")
     documents = [segments(lane, 6) for lane in range(5)]
     slots = engine.open(5)
     for step in zip(*documents, strict=True):

@@ -113,8 +113,34 @@ def test_relevant_segments_are_those_that_hold_the_fact(builder: SampleBuilder) 
     assert 0.2 < sum(seen) / len(seen) < 0.8
 
 
+def test_a_mention_is_a_whole_sentence_with_the_word(builder: SampleBuilder) -> None:
+    def mention(word: str, longest: int = 80) -> str | None:
+        found = builder.background.mention(Random(3), builder.encode(f" {word}"), longest)
+        return found and builder.tokenizer.decode(found).strip()
+
+    assert mention("wisdom") == "The age of wisdom came, and went."
+    assert mention("worst") == "It was the worst of times; nobody knew."
+    assert mention("wisdom", longest=3) is None
+    assert mention("zebra") is None
+
+
+def test_a_mention_is_not_what_the_memory_is_for(builder: SampleBuilder) -> None:
+    background = Background.of([PROSE + "He went out. She moved on. It opens late. " * 40], builder.tokenizer)
+    shape = SampleShape("focus", lanes=1, segments=3, segment_tokens=128, partial_tokens=0)
+    builder = SampleBuilder(builder.tokenizer, builder.config, background, "train")
+    passed = 0
+    for seed in range(100):
+        document, (asked,) = builder.document(Random(seed), shape)
+        rewritten = builder.batch(Random(seed), shape).rewritten.any(-1)[:, 0].tolist()
+        held = {index for _, span in document.about(asked) for index in shape.segments_of(span)}
+        assert rewritten == [index in held for index in range(shape.segments)]
+        mentions = [span for fact, span in document.facts if fact.kind == "mention"]
+        passed += any(not held.intersection(shape.segments_of(span)) for span in mentions)
+    assert passed > 5
+
+
 def test_what_is_trained_is_what_is_served(builder: SampleBuilder) -> None:
-    shape = SampleShape("focus", lanes=4, segments=1, segment_tokens=64, partial_tokens=9)
+    shape = SampleShape("focus", lanes=4, segments=1, segment_tokens=64, partial_tokens=60)
     served, batch, rng = PromptBuilder(builder.tokenizer, builder.config), builder.batch(Random(1), shape), Random(1)
     for lane in range(shape.lanes):
         document, (asked,) = builder.document(rng, shape)

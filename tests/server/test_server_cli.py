@@ -19,6 +19,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--port", "x"], {}, "RMT_PORT"),
         (["--port", "70000"], {}, "RMT_PORT"),
         (["--device", "tpu"], {}, "RMT_DEVICE"),
+        ([], {"RMT_DTYPE": "float8"}, "RMT_DTYPE"),
         ([], {"RMT_LEASE_S": "0"}, "RMT_LEASE_S"),
         ([], {"RMT_MAX_UNREAD_BYTES": "-1"}, "RMT_MAX_UNREAD_BYTES"),
         (["--checkpoint", "no-such"], {"RMT_REDIS_URL": "redis://127.0.0.1:9"}, "no checkpoint no-such"),

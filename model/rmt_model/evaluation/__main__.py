@@ -4,10 +4,10 @@ import argparse
 import sys
 import time
 from pathlib import Path
-
-import torch
+from typing import get_args
 
 from rmt_model.checkpoint import load_checkpoint
+from rmt_model.config import DtypeName
 from rmt_model.engine import Engine
 from rmt_model.evaluation.planted import Task, evaluate, interval
 from rmt_model.training.background import Background, read_texts, split_by_author
@@ -25,12 +25,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", type=int, default=8, help="documents read side by side")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA, else float32")
+    parser.add_argument("--dtype", choices=get_args(DtypeName), default="auto", help="default: %(default)s")
     parser.add_argument("--out", type=Path, required=True, help="folder of results; a run with the same one resumes")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    dtype = getattr(torch, options.dtype) if options.dtype else None
-    checkpoint = load_checkpoint(options.checkpoint, device=options.device, dtype=dtype)
+    checkpoint = load_checkpoint(options.checkpoint, device=options.device, dtype=options.dtype)
     engine = Engine(checkpoint, slots=options.lanes, max_batch_lanes=options.lanes)
     held_out = split_by_author(options.books.glob("*.txt"))[1]
     background = Background.of(read_texts(held_out, 8_000_000), checkpoint.tokenizer)

@@ -27,13 +27,13 @@ BASE = "smollm2-135m-instruct"
 LAYERS = (0, 1, 2, 16, 17, 18, 22, 23)
 # What opens what is the hardest: the answer comes first.
 KINDS = ("person_place", "opens", "opens", "object_place")
-SEGMENT_TOKENS = 256
+SEGMENT_TOKENS = 384
 # Short segments teach most in a second; the long ones between them keep what is learned from holding for those alone.
 STAGES = (
     Stage(0, 0, (48, 96, 128), 2400, 500, focus_share=0.3, advance_at=0.90),
     Stage(2, 1, (32, 48, 64), 2400, 300, focus_share=0.7, advance_at=0.88, longest_share=0.7),
     Stage(1, 1, (48, 64, 96), 2400, 200, advance_at=0.96, longest_share=0.8),
-    Stage(2, 2, (64, 64, 96, 128, 256), 3000, 4000, focus_share=0.5, advance_at=1.1, longest_share=0.65),
+    Stage(5, 2, (64, 64, 96, 128, 256, 256), 3200, 4000, focus_share=0.5, advance_at=1.1, longest_share=0.6),
 )
 
 

@@ -1,7 +1,8 @@
 """Background text that facts are planted in: token streams with the gaps between their sentences."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer
 __all__ = ["Background", "read_texts", "split_by_author"]
 
 _ENCODE_CHARS = 1 << 16
+_MENTION_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,26 @@ class Background:
         start = rng.randrange(len(self.ids))
         where = np.arange(start, start + length) % len(self.ids)
         return self.ids[where], self.gaps[where]
+
+    def mention(self, rng: Random, word: Sequence[int], longest: int) -> list[int] | None:
+        """A sentence of at most `longest` tokens that holds the tokens of `word`; None if none was soon found."""
+        order, sorted_ids = self._by_token
+        first, last = (int(np.searchsorted(sorted_ids, word[0], side)) for side in ("left", "right"))
+        for _ in range(_MENTION_TRIES if last > first else 0):
+            at = int(order[rng.randrange(first, last)])
+            begins = np.flatnonzero(self.gaps[max(0, at - longest) : at + 1])
+            ends = np.flatnonzero(self.gaps[at + len(word) : at + longest])
+            if len(begins) and len(ends) and self.ids[at : at + len(word)].tolist() == list(word):
+                start, stop = max(0, at - longest) + int(begins[-1]), at + len(word) + int(ends[0])
+                if stop - start <= longest:
+                    return [int(token) for token in self.ids[start:stop]]
+        return None
+
+    @cached_property
+    def _by_token(self) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        """Where the tokens stand, in the order of their numbers, and the numbers in that order."""
+        order = np.argsort(self.ids, kind="stable")
+        return order, self.ids[order]
 
 
 def read_texts(paths: Iterable[Path], limit_chars: int) -> list[str]:

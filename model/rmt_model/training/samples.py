@@ -23,6 +23,8 @@ Mode = Literal["focus", "recall"]
 
 _CUT_SHARE = 0.1
 """Share of the documents with an asked fact on both sides of a segment's end that are kept."""
+_MENTION_SHARE = 0.4
+"""Share of the documents with a focus that also hold a sentence with a word of the asked fact, but not the fact."""
 _FACT_TOKENS = 20
 """Room for one planted fact: a document holds no more facts than fit."""
 
@@ -186,7 +188,9 @@ class SampleBuilder:
         whole = shape.segments * shape.segment_tokens
         noted = shape.mode == "recall" and shape.segments > 0
         others = rng.choice((0, 0, 0, 1) if noted else (0, 0, 1, 1, 2, 3, 4))
-        others = max(0, min(others, shape.document_tokens // _FACT_TOKENS - shape.questions - 1))
+        room = shape.document_tokens // _FACT_TOKENS - shape.questions - 1
+        mentioned = shape.mode == "focus" and room >= 2 and rng.random() < _MENTION_SHARE
+        others = max(0, min(others, room - 2 * mentioned))
         kinds = self.kinds if rng.random() < 0.7 else (rng.choice(self.kinds),)
         facts = draw_facts(rng, self.split, shape.questions + others, kinds, self.lexicon)
         asked = facts[: shape.questions]
@@ -197,8 +201,17 @@ class SampleBuilder:
             placed.append((fact, rng.randrange(whole if in_memory else reach)))
         if shape.mode == "focus" and reach >= 2 * _FACT_TOKENS and rng.random() < 0.15:
             placed.append((self._replacing(rng, asked[0]), rng.randrange(reach)))
+        mention = self._mention(rng, asked[0]) if mentioned else None
+        if mention is not None:
+            placed.append((mention, rng.randrange(reach)))
         document = self.plant(rng, reach, placed)
         return document, [document.about(fact)[-1][0] for fact in asked]
+
+    def _mention(self, rng: Random, asked: Fact) -> Fact | None:
+        """A sentence of the background with a word of the fact, if one is found: it must not pass for the fact."""
+        words = [word for word in asked.statement.rstrip(".").split() if len(word) > 3] or asked.key.split()
+        ids = self.background.mention(rng, self.encode(" " + rng.choice(words)), 2 * _FACT_TOKENS)
+        return Fact("mention", asked.key, self.tokenizer.decode(ids).strip(), "", "") if ids else None
 
     def batch(self, rng: Random, shape: SampleShape) -> Batch:
         """A batch of documents, their questions, and which segments matter for them."""

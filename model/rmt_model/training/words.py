@@ -127,7 +127,7 @@ class Lexicon:
     validation: tuple[str, ...]
 
     @classmethod
-    def of(cls, texts: Iterable[str], *, least: int = 30) -> "Lexicon":
+    def of(cls, texts: Iterable[str], *, least: int = 8) -> "Lexicon":
         """The words of 4 to 10 letters that stand at least `least` times in the texts."""
         counts: Counter[str] = Counter()
         for text in texts:
