@@ -26,7 +26,7 @@ install: .venv/installed ## create .venv with everything, and fetch the backbone
 	$(BIN)/rmt-model pull
 	@touch $@
 
-demo: install ## read a long text with facts hidden in it, and answer questions: five minutes and more
+demo: install ## read a long text with facts hidden in it, and answer questions: three to seven minutes
 	$(BIN)/python clients/demo/demo.py
 
 serve: install ## start the service for real use

@@ -24,6 +24,7 @@ from pydoc_data.topics import topics
 import httpx
 import torch
 
+from rmt_model.allocator import keep_freed_memory
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
 from rmt_model.types import LaneSegment
@@ -51,6 +52,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
+    keep_freed_memory()
     checkpoint = load_checkpoint(options.checkpoint, device=options.device)
     engine = Engine(checkpoint, slots=4)
     size, memory = checkpoint.config.segment_tokens, checkpoint.config.memory_tokens

@@ -203,9 +203,11 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _engine(options: argparse.Namespace, lanes: int) -> "Engine":
+    from rmt_model.allocator import keep_freed_memory
     from rmt_model.checkpoint import load_checkpoint
     from rmt_model.engine import Engine
 
+    keep_freed_memory()
     return Engine(load_checkpoint(options.checkpoint, device=options.device, dtype=options.dtype), slots=lanes)
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import FrameType
 
@@ -15,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from rmt_model.allocator import keep_freed_memory
 from rmt_model.backbone import BACKBONES
 from rmt_model.checkpoint import find_checkpoint, load_checkpoint
 from rmt_model.config import RMTConfig
@@ -86,13 +88,20 @@ def _serve(options: argparse.Namespace) -> int:
             redis = stack.enter_context(EmbeddedRedis(settings.data_dir / "redis", append_fsync=settings.redis_fsync))
             redis_url = redis.url
         store = Store.connect(redis_url)
-        app = create_app(settings, store, _engine(settings))
+        with ThreadPoolExecutor(1) as loader:
+            engine = loader.submit(_engine, settings).result()
+        app = create_app(settings, store, engine)
         _server(app, settings).run()
     return 0
 
 
 def _engine(settings: Settings) -> Engine:
-    """Load the checkpoint, fetching its backbone first if that was never done."""
+    """Load the checkpoint, fetching its backbone first if that was never done.
+
+    Called in a thread that ends: PyTorch leaves OpenMP's threads behind where it computed, and with another team beside
+    its own, more than there are processors, the engine's would sleep at every turn instead of waiting awake.
+    """
+    keep_freed_memory()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     directory = find_checkpoint(settings.checkpoint)

@@ -125,26 +125,27 @@ def test_a_mention_is_a_whole_sentence_with_the_word(builder: SampleBuilder) -> 
 
 
 def test_a_mention_is_not_what_the_memory_is_for(builder: SampleBuilder) -> None:
-    background = Background.of([PROSE + "He went out. She moved on. It opens late. " * 40], builder.tokenizer)
+    mentions = "He went out. She moved on. It opens late. It is opened. It was left. They find it. It is in the way. "
+    background = Background.of([PROSE + mentions * 40], builder.tokenizer)
     shape = SampleShape("focus", lanes=1, segments=3, segment_tokens=128, partial_tokens=0)
-    builder = SampleBuilder(builder.tokenizer, builder.config, background, "train")
+    builder = SampleBuilder(builder.tokenizer, builder.config, background, "train", ("person_place",))
     passed = 0
-    for seed in range(100):
+    for seed in range(200):
         document, (asked,) = builder.document(Random(seed), shape)
         rewritten = builder.batch(Random(seed), shape).rewritten.any(-1)[:, 0].tolist()
         held = {index for _, span in document.about(asked) for index in shape.segments_of(span)}
         assert rewritten == [index in held for index in range(shape.segments)]
         mentions = [span for fact, span in document.facts if fact.kind == "mention"]
         passed += any(not held.intersection(shape.segments_of(span)) for span in mentions)
-    assert passed > 5
+    assert passed >= 3
 
 
 def test_what_is_trained_is_what_is_served(builder: SampleBuilder) -> None:
-    shape = SampleShape("focus", lanes=4, segments=1, segment_tokens=64, partial_tokens=60)
+    shape = SampleShape("focus", lanes=4, segments=1, segment_tokens=256, partial_tokens=60)
     served, batch, rng = PromptBuilder(builder.tokenizer, builder.config), builder.batch(Random(1), shape), Random(1)
     for lane in range(shape.lanes):
         document, (asked,) = builder.document(rng, shape)
-        prompt = [*document.ids[64:], *served.question(asked.question)]
+        prompt = [*document.ids[256:], *served.question(asked.question)]
         focus = served.focus(asked.question)
         assert batch.prefix[lane].tolist()[-len(focus) :] == focus
         assert batch.at_end.ids[lane].tolist()[: len(prompt)] == prompt

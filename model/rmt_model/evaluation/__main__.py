@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
+from rmt_model.allocator import keep_freed_memory
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.config import DtypeName
 from rmt_model.engine import Engine
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of results; a run with the same one resumes")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     checkpoint = load_checkpoint(options.checkpoint, device=options.device, dtype=options.dtype)
     engine = Engine(checkpoint, slots=options.lanes, max_batch_lanes=options.lanes)
     held_out = split_by_author(options.books.glob("*.txt"))[1]

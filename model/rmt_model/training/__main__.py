@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from rmt_model.allocator import keep_freed_memory
 from rmt_model.backbone import load_backbone, load_tokenizer
 from rmt_model.checkpoint import save_checkpoint
 from rmt_model.config import RMTConfig
@@ -47,6 +48,7 @@ def main() -> int:
         "--bfloat16", action="store_true", help="matrix products in bfloat16: quicker where the processor has them"
     )
     options = parser.parse_args()
+    keep_freed_memory()
     torch.manual_seed(options.seed)
     model, tokenizer = _untrained(), load_tokenizer(BASE)
     books, _ = split_by_author(options.books.glob("*.txt"))

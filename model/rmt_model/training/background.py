@@ -47,12 +47,16 @@ class Background:
     def mention(self, rng: Random, word: Sequence[int], longest: int) -> list[int] | None:
         """A sentence of at most `longest` tokens that holds the tokens of `word`; None if none was soon found."""
         order, sorted_ids = self._by_token
-        first, last = (int(np.searchsorted(sorted_ids, word[0], side)) for side in ("left", "right"))
+        ranges = [[int(np.searchsorted(sorted_ids, token, side)) for side in ("left", "right")] for token in word]
+        rarest = min(range(len(word)), key=lambda index: ranges[index][1] - ranges[index][0])
+        first, last = ranges[rarest]
         for _ in range(_MENTION_TRIES if last > first else 0):
-            at = int(order[rng.randrange(first, last)])
+            at = int(order[rng.randrange(first, last)]) - rarest
+            if at < 0 or self.ids[at : at + len(word)].tolist() != list(word):
+                continue
             begins = np.flatnonzero(self.gaps[max(0, at - longest) : at + 1])
             ends = np.flatnonzero(self.gaps[at + len(word) : at + longest])
-            if len(begins) and len(ends) and self.ids[at : at + len(word)].tolist() == list(word):
+            if len(begins) and len(ends):
                 start, stop = max(0, at - longest) + int(begins[-1]), at + len(word) + int(ends[0])
                 if stop - start <= longest:
                     return [int(token) for token in self.ids[start:stop]]
