@@ -39,9 +39,12 @@ class GatedUpdate(nn.Module):
         self.bias = nn.Parameter(torch.zeros(memory_tokens))
 
     def logits(self, old: Tensor, written: Tensor) -> Tensor:
-        """Gate logits [lanes, M] for `old` and `written` [lanes, M, d]."""
-        each = written @ self.from_written + old @ self.from_old
-        together = written.mean(1) @ self.from_all_written + old.mean(1) @ self.from_all_old
+        """Gate logits [lanes, M] for `old` and `written` [lanes, M, d].
+
+        Sums of products instead of matrix products, whose rounding depends on how many lanes there are.
+        """
+        each = (written * self.from_written + old * self.from_old).sum(-1)
+        together = (written.mean(1) * self.from_all_written + old.mean(1) * self.from_all_old).sum(-1)
         return each + together.unsqueeze(-1) + self.bias
 
     def forward(self, old: Tensor, written: Tensor) -> Tensor:

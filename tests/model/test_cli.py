@@ -63,7 +63,7 @@ def test_inspect(capsys, checkpoint) -> None:
     facts = json.loads(Ran(capsys, "inspect", checkpoint, "--json").out)
     assert facts["fingerprint"] == load_checkpoint(checkpoint).fingerprint
     assert facts["state_bytes_per_lane"] == 4 * 32 * 4
-    assert facts["memory_parameters"] == 4 * 32 + 32 + 32 + 4
+    assert facts["memory_parameters"] == 4 * 32 + 4 * 32 + 4
     assert facts["update"] == "gated"
     lines = Ran(capsys, "inspect", checkpoint).out.splitlines()
     assert f"fingerprint           {facts['fingerprint']}" in lines
