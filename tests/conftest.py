@@ -5,6 +5,7 @@ on the PATH, in wheels, and those named in ``RMT_TEST_REDIS_SERVERS`` (paths, se
 """
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ def found_redis_servers() -> dict[str, Path | None]:
     found = {".".join(map(str, redis_server_version(binary))): binary for binary in binaries}
     return found or {"none": None}
 
+
+# A shell starts what runs in its background with SIGINT ignored, and processes that the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.tiny_models", "tests.serving"]
 REDIS_SERVERS = found_redis_servers()
