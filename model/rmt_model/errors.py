@@ -5,10 +5,11 @@ RmtModelError
 ├── StateError            a reader state that is damaged or of another kind
 │   └── FingerprintError  a reader state made by another checkpoint
 ├── QuestionError         a question that cannot be asked
+├── DataError             training or evaluation data that is missing or malformed, with file and line
 └── InvalidUtf8Error      bytes that are not text, with their offset (in `rmt_model.tokenizer`)
 """
 
-__all__ = ["CheckpointError", "FingerprintError", "QuestionError", "RmtModelError", "StateError"]
+__all__ = ["CheckpointError", "DataError", "FingerprintError", "QuestionError", "RmtModelError", "StateError"]
 
 
 class RmtModelError(Exception):
@@ -29,3 +30,7 @@ class FingerprintError(StateError):
 
 class QuestionError(RmtModelError):
     """A question is empty, or too long for a segment."""
+
+
+class DataError(RmtModelError):
+    """Training or evaluation data is missing, malformed, or does not fit what is asked of it."""

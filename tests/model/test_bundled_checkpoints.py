@@ -12,7 +12,7 @@ import rmt_model
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
 from rmt_model.evaluation.planted import Task, evaluate
-from rmt_model.training.background import Background
+from rmt_model.data.background import Background
 
 CHECKPOINTS = Path(rmt_model.__file__).parent / "checkpoints"
 SMALL = "rmt-smollm2-small"

@@ -11,7 +11,7 @@ import pytest
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
 from rmt_model.evaluation.planted import Task, _document, evaluate, interval, is_right
-from rmt_model.training.background import Background
+from rmt_model.data.background import Background
 from rmt_model.training.samples import SampleBuilder
 
 PROSE = "It was the best of times. It was the worst of times; nobody knew. The age of wisdom came, and went.\n" * 40

@@ -14,11 +14,11 @@ from transformers import PreTrainedModel
 from rmt_model.config import RMTConfig
 from rmt_model.prompt import PromptBuilder
 from rmt_model.recurrent import RecurrentMemoryTransformer
-from rmt_model.training.background import Background, split_by_author
-from rmt_model.training.facts import KINDS, draw_fact, draw_facts
+from rmt_model.data.background import Background, split_by_author
+from rmt_model.data.facts import KINDS, draw_fact, draw_facts
 from rmt_model.training.samples import Mode, SampleBuilder, SampleShape
 from rmt_model.training.trainer import Stage, Trainer, TrainerSettings, run_batch
-from rmt_model.training.words import POOLS, Lexicon
+from rmt_model.data.words import POOLS, Lexicon
 
 PROSE = "It was the best of times. It was the worst of times; nobody knew. The age of wisdom came, and went.\n" * 40
 

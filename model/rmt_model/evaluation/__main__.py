@@ -11,7 +11,7 @@ from rmt_model.checkpoint import load_checkpoint
 from rmt_model.config import DtypeName
 from rmt_model.engine import Engine
 from rmt_model.evaluation.planted import Task, evaluate, interval
-from rmt_model.training.background import Background, read_texts, split_by_author
+from rmt_model.data.background import Background, read_texts, split_by_author
 
 
 def main() -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 from random import Random
 
 from rmt_model.engine import Engine
-from rmt_model.training.background import Background
-from rmt_model.training.facts import Fact, draw_facts
+from rmt_model.data.background import Background
+from rmt_model.data.facts import Fact, draw_facts
 from rmt_model.training.samples import Mode, SampleBuilder
 from rmt_model.types import LaneSegment, Prompt
 

@@ -17,10 +17,10 @@ from rmt_model.backbone import load_backbone, load_tokenizer
 from rmt_model.checkpoint import save_checkpoint
 from rmt_model.config import RMTConfig
 from rmt_model.recurrent import RecurrentMemoryTransformer
-from rmt_model.training.background import Background, read_texts, split_by_author
+from rmt_model.data.background import Background, read_texts, split_by_author
 from rmt_model.training.samples import SampleBuilder
 from rmt_model.training.trainer import Stage, Trainer, TrainerSettings
-from rmt_model.training.words import Lexicon
+from rmt_model.data.words import Lexicon
 
 BASE = "smollm2-135m-instruct"
 # Of the thirty layers: the first three, and those in which the backbone looks back to what followed an earlier token

@@ -15,7 +15,8 @@ from torch.nn import functional
 from rmt_model.errors import RmtModelError
 from rmt_model.memory_cell import GatedUpdate
 from rmt_model.recurrent import RecurrentMemoryTransformer
-from rmt_model.training.samples import Batch, Mode, Questions, SampleBuilder, SampleShape
+from rmt_model.data.story import Mode
+from rmt_model.training.batches import Batch, BatchBuilder, Questions, SampleShape
 
 __all__ = ["Stage", "StepResult", "Trainer", "TrainerSettings", "run_batch"]
 
@@ -43,6 +44,7 @@ class Stage:
     focus_share: float = 0.6
     advance_at: float = 0.96
     longest_share: float = 0.5
+    both_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +112,27 @@ def run_batch(model: RecurrentMemoryTransformer, batch: Batch, settings: Trainer
     midway = dict(batch.midway)
     for index, segment in enumerate(batch.segments):
         with half_precision:
-            written = model.write(memory, torch.cat((batch.prefix, segment), dim=1))
+            written = model.write(memory, torch.cat((batch.prefix_of(index), segment), dim=1))
         writings.append(written)
         if isinstance(model.cell.update, GatedUpdate):
             gates.append(model.cell.update.logits(memory, written))
         memory = model.cell.update(memory, written)
         if index + 1 in midway:
-            asked.append((memory, midway[index + 1], batch.prefix))
-    asked.append((memory, batch.at_end, batch.prefix))
+            asked.append((memory, midway[index + 1], batch.prefix_of(index + 1)))
+    asked.append((memory, batch.at_end, batch.prefix_of(len(batch.segments))))
     with half_precision:
         losses, rights = zip(*(_answer(model, *item) for item in asked), strict=True)
     answer_loss, right = torch.cat(losses).mean(), rights[-1]
     gate_loss = note_loss = answer_loss.new_zeros(())
     if gates:
-        gate_loss = functional.binary_cross_entropy_with_logits(torch.stack(gates), (~batch.rewritten).float())
-    noted = batch.notes >= 0
+        known = batch.lesson.rewritten >= 0
+        kept = (batch.lesson.rewritten == 0).float()
+        gate_loss = functional.binary_cross_entropy_with_logits(torch.stack(gates)[known], kept[known])
+    noted = batch.lesson.notes >= 0
     if noted.any():
         with half_precision:
             logits = model.project(torch.stack(writings)[noted] / model.cell.scale)
-        note_loss = functional.cross_entropy(logits.float(), batch.notes[noted])
+        note_loss = functional.cross_entropy(logits.float(), batch.lesson.notes[noted])
     loss = answer_loss + settings.gate_weight * gate_loss + settings.note_weight * note_loss
     return StepResult(
         loss=loss,
@@ -159,7 +163,7 @@ class Trainer:
     def __init__(
         self,
         model: RecurrentMemoryTransformer,
-        builder: SampleBuilder,
+        builder: BatchBuilder,
         settings: TrainerSettings,
         run_dir: Path,
     ) -> None:
@@ -222,17 +226,19 @@ class Trainer:
         rng = Random(f"{self.settings.seed}-shape-{self.progress.step}")
         stage = self.settings.stages[self.progress.stage]
         mode: Mode = "focus" if rng.random() < stage.focus_share else "recall"
+        if mode == "recall" and rng.random() < stage.both_share:
+            mode = "both"
         most = stage.max_segments if mode == "focus" else stage.max_recall_segments
         # Some batches at the stage's length, the others at any shorter one: short documents are not forgotten.
         segments = most if rng.random() < stage.longest_share else rng.randint(0, most)
         length = rng.choice(stage.segment_tokens)
-        most_questions = 1 if mode == "focus" or segments else max(1, min(6, length // 32))
+        most_questions = 1 if mode != "recall" else max(1, min(6, length // 32))
         questions = rng.randint(1, most_questions)
         if segments == 0:
             partial = rng.randint(min(20 * questions + 4, length - 1), length - 1)
         else:  # mostly a short one: what there is to learn lies in the segments before it
             partial = rng.randrange(0, length if rng.random() < 0.3 else min(32, length))
-        overhead = 2 * self.model.config.memory_tokens + (16 if mode == "focus" else 0)
+        overhead = 2 * self.model.config.memory_tokens + (0 if mode == "recall" else 16)
         cost = segments * (length + overhead) + partial + overhead + 20 * questions
         lanes = max(4, min(32, stage.tokens // cost))
         return SampleShape(mode, lanes, segments, length, partial, questions)

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from rmt_model.data.sentences import sentences_of
+
 __all__ = ["Background", "read_texts", "split_by_author"]
 
 _ENCODE_CHARS = 1 << 16
@@ -37,6 +39,21 @@ class Background:
         for token, number in tokenizer.get_vocab().items():
             ends[number] = token.rstrip("\u010a\u0120\"'").endswith((".", "!", "?")) or "\u010a" in token
         return cls(array, np.concatenate(([True], ends[array[:-1]])))
+
+    @classmethod
+    def of_sentences(cls, texts: Iterable[str], tokenizer: Tokenizer, *, least_tokens: int = 10) -> "Background":
+        """Tokenise the sentences of `texts` one by one and leave out those that are too short, as BABILong does."""
+        ids: list[int] = []
+        starts: list[int] = []
+        for text in texts:
+            sentences = [f" {sentence}" for sentence in sentences_of(text)]
+            for encoding in tokenizer.encode_batch_fast(sentences, add_special_tokens=False):
+                if len(encoding.ids) >= least_tokens:
+                    starts.append(len(ids))
+                    ids.extend(encoding.ids)
+        gaps = np.zeros(len(ids), dtype=np.bool_)
+        gaps[starts] = True
+        return cls(np.asarray(ids, dtype=np.int32), gaps)
 
     def window(self, rng: Random, length: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """`length` tokens in a row from a random place, with their gaps; wraps around at the end."""

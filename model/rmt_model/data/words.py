@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
 
-__all__ = ["NO_LEXICON", "POOLS", "Lexicon", "Pool", "Split"]
+from rmt_model.data.story import Split
 
-Split = Literal["train", "validation"]
+__all__ = ["NO_LEXICON", "POOLS", "Lexicon", "Pool"]
 
 
 @dataclass(frozen=True)
@@ -100,15 +99,24 @@ _POOLS = {
         harvest, picnic, lecture, tournament, inspection, coronation, premiere, reunion, eclipse,
         ceremony, sale, race, audit"""
     ),
+    "colour": Pool.of(
+        """red, green, blue, white, black, silver, grey, yellow, crimson, purple, brown, scarlet, amber, ivory, orange,
+        pink, violet, turquoise, golden, beige, maroon, indigo, olive, magenta, lilac"""
+    ),
     "month": Pool.of(
         "January, February, March, April, May, June, July, August, September, October, November, December"
     ),
 }
 
+_BABI_NAMES = {"Mary", "John", "Daniel", "Sandra"}
+"""People of bAbI, of whom a memory keeps something else than the statement."""
 _TRAINED = {word for pool in _POOLS.values() for word in pool.train}
 
 POOLS = {
-    name: Pool(pool.train, tuple(word for word in pool.validation if word not in _TRAINED))
+    name: Pool(
+        tuple(word for word in pool.train if word not in _BABI_NAMES),
+        tuple(word for word in pool.validation if word not in _TRAINED | _BABI_NAMES),
+    )
     for name, pool in _POOLS.items()
 }
 """Word pools by slot. A validation word is in no pool's training part."""

@@ -1,0 +1,141 @@
+"""bAbI: short stories about people, places and things, with questions (Weston et al., arXiv 1502.05698).
+
+Files are read as they come: `N sentence`, or `N question<TAB>answer<TAB>numbers of the sentences that support it`; N begins
+anew with each story. There is a story for every question: the sentences before it, as BABILong takes them.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from random import Random
+
+from rmt_model.data.story import Asked, Split, Story, Wish
+from rmt_model.data.world import World, kept_for_any_question, kept_for_focus
+from rmt_model.errors import DataError
+
+__all__ = ["BabiQuestion", "BabiSource", "babi_file", "read_babi", "split_stories"]
+
+_LINE = re.compile(r"(\d+) (.+)")
+_HELD_OUT = 10
+"""One story in so many is for validation."""
+_TRIES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class BabiQuestion:
+    """One question with the sentences before it.
+
+    Attributes:
+        task: Number of the task.
+        story: Number of the story in its file.
+        sentences: All sentences before the question.
+        question: The question.
+        answer: The right answer.
+        supporting: Numbers of the sentences that it follows from.
+    """
+
+    task: int
+    story: int
+    sentences: tuple[str, ...]
+    question: str
+    answer: str
+    supporting: tuple[int, ...]
+
+
+def babi_file(folder: Path, task: int) -> Path:
+    """The training file of a task.
+
+    Raises:
+        DataError: There is none, or more than one.
+    """
+    files = sorted(folder.glob(f"qa{task}_*train*.txt"))
+    if len(files) != 1:
+        found = ", ".join(file.name for file in files) or "none"
+        raise DataError(f"{folder}: one file qa{task}_*train*.txt is wanted, found: {found}")
+    return files[0]
+
+
+def read_babi(path: Path, task: int) -> Iterator[BabiQuestion]:
+    """All questions of a file, in order.
+
+    Raises:
+        DataError: The file cannot be read, or a line is not bAbI's; the message names it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    story, numbers, sentences = -1, {}, []
+    for at, line in enumerate(lines, 1):
+        match = _LINE.fullmatch(line.rstrip())
+        if match is None:
+            raise DataError(f"{path}:{at}: not a line of bAbI: a number, a space, and a sentence are wanted")
+        number, text = int(match[1]), match[2]
+        if number == 1:
+            story, numbers, sentences = story + 1, {}, []
+        if "\t" not in text:
+            numbers[number] = len(sentences)
+            sentences.append(text.strip())
+            continue
+        parts = text.split("\t")
+        try:
+            supporting = tuple(numbers[int(one)] for one in parts[2].split())
+        except (IndexError, KeyError, ValueError) as error:
+            raise DataError(
+                f"{path}:{at}: a question is followed by a tab, the answer, a tab, and line numbers"
+            ) from error
+        if story < 0 or not parts[0].strip() or not parts[1].strip():
+            raise DataError(f"{path}:{at}: a question before any story, or without words or an answer")
+        yield BabiQuestion(task, story, tuple(sentences), parts[0].strip(), parts[1].strip(), supporting)
+
+
+def split_stories(questions: Sequence[BabiQuestion], split: Split) -> list[BabiQuestion]:
+    """The questions of one split: every tenth story is for validation, whole."""
+    return [one for one in questions if (one.story % _HELD_OUT == _HELD_OUT - 1) == (split == "validation")]
+
+
+class BabiSource:
+    """Stories of some tasks, all tasks equally often.
+
+    Attributes:
+        tokens_per_sentence: How long a sentence is taken to be when it must fit.
+    """
+
+    tokens_per_sentence = 9
+
+    def __init__(self, folder: Path, tasks: Sequence[int], split: Split) -> None:
+        self.folder = folder
+        self.tasks = tuple(tasks)
+        self.split: Split = split
+
+    @cached_property
+    def _questions(self) -> dict[int, list[BabiQuestion]]:
+        return {
+            task: split_stories(list(read_babi(babi_file(self.folder, task), task)), self.split) for task in self.tasks
+        }
+
+    def draw(self, rng: Random, wish: Wish) -> Story:
+        """One story, cut off at one of its questions; the shortest of some where they do not fit."""
+        questions = self._questions[rng.choice(self.tasks)]
+        most = wish.room_tokens // self.tokens_per_sentence
+        drawn = [rng.choice(questions) for _ in range(_TRIES)]
+        fitting = next((one for one in drawn if len(one.sentences) <= most), None)
+        story = story_of(fitting or min(drawn, key=lambda one: len(one.sentences)))
+        return replace(story, asked=(*story.asked, *_more_questions(rng, story, wish.questions - 1)))
+
+
+def story_of(question: BabiQuestion) -> Story:
+    """The story of one question, with what a memory should keep of it."""
+    asked = Asked(question.question, question.answer, kept_for_focus(question.sentences, question.question))
+    return Story(question.sentences, (asked,), kept_for_any_question(question.sentences))
+
+
+def _more_questions(rng: Random, story: Story, most: int) -> list[Asked]:
+    """Other questions about the end of a story, where all of it is understood."""
+    world = World()
+    if most < 1 or not all([world.take(sentence) for sentence in story.statements]):
+        return []
+    others = [(asked, answer) for asked, answer in world.questions() if asked != story.asked[0].question]
+    return [Asked(*one, kept_for_focus(story.statements, one[0])) for one in rng.sample(others, min(most, len(others)))]

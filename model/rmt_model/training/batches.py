@@ -1,0 +1,265 @@
+"""Stories hidden in documents, as the tensors that one training step reads."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from rmt_model.config import RMTConfig
+from rmt_model.data.background import Background
+from rmt_model.data.haystack import DoesNotFitError, Hidden, Layout, hide
+from rmt_model.data.story import BEHIND, Asked, Kept, Mode, Source, Story, Wish
+from rmt_model.errors import DataError
+from rmt_model.prompt import PromptBuilder
+
+__all__ = ["Batch", "BatchBuilder", "Lesson", "Questions", "SampleShape", "WeightedSource"]
+
+_MOVED_SHARE = 0.9
+"""Share of the statements on both sides of a segment's end that are moved into one segment."""
+_OWN_LINES = 0.5
+_IN_MEMORY_SHARE = 0.9
+"""Share of the documents whose statements all begin in whole segments, where there are any."""
+_DENSE_SHARE = 0.5
+"""Share of the documents of real text that are filled with it; others have less of it, in a haystack."""
+_TRIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SampleShape:
+    """What all documents of one batch have in common.
+
+    Attributes:
+        mode: `focus` puts the question in front of every segment, `both` in front of the first and behind the last,
+            `recall` only behind the last.
+        lanes: Number of documents.
+        segments: Whole segments before the partial one, n.
+        segment_tokens: S.
+        partial_tokens: Tokens of the partial segment that is read with the question, 0..S-1.
+        questions: Questions asked of each document at its end, at most.
+    """
+
+    mode: Mode
+    lanes: int
+    segments: int
+    segment_tokens: int
+    partial_tokens: int
+    questions: int = 1
+
+    @property
+    def document_tokens(self) -> int:
+        """Length of each document."""
+        return self.segments * self.segment_tokens + self.partial_tokens
+
+    def segments_of(self, span: range) -> range:
+        """Numbers of the segments that hold (part of) the tokens of `span`; n is the partial one's."""
+        return range(span.start // self.segment_tokens, (span.stop - 1) // self.segment_tokens + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Questions with their answers, the questions of one document in one right-padded row.
+
+    Attributes:
+        lanes: Document of each row, [rows].
+        ids: Partial segment, questions and answers, [rows, L].
+        labels: Token that should follow each position where that is an answer's, else -100, [rows, L].
+        owners: Number of the question that the label belongs to, else -1, [rows, L].
+        count: Number of questions.
+    """
+
+    lanes: Tensor
+    ids: Tensor
+    labels: Tensor
+    owners: Tensor
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is known of the memory besides the answers.
+
+    Attributes:
+        rewritten: Memory vectors that a segment should change: 1 yes, 0 no, -1 nobody knows, int8 [n, lanes, M].
+        notes: Token that each memory vector should say after a segment, else -100, [n, lanes, M].
+    """
+
+    rewritten: Tensor
+    notes: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One training step.
+
+    Attributes:
+        shape: What its documents have in common.
+        prefix: Focus in front of every segment, or of the first only, [lanes, P]; P is 0 for recall.
+        segments: Token ids, [n, lanes, S].
+        lesson: What is known of the memory.
+        at_end: Questions asked behind the partial segment.
+        midway: Questions asked with no partial segment right after some segment: (segments read, questions).
+    """
+
+    shape: SampleShape
+    prefix: Tensor
+    segments: Tensor
+    lesson: Lesson
+    at_end: Questions
+    midway: tuple[tuple[int, Questions], ...]
+
+    def prefix_of(self, segment: int) -> Tensor:
+        """What stands in front of a segment, the partial one's number being n."""
+        everywhere = self.shape.mode == "focus" or segment == 0
+        return self.prefix if everywhere else self.prefix[:, :0]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedSource:
+    """A source of stories, and how often it is drawn from compared with the others."""
+
+    source: Source
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    story: Story
+    hidden: Hidden
+
+
+class BatchBuilder:
+    """Builds documents and batches from a seed; the same seed gives the same samples."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, config: RMTConfig, background: Background, sources: Sequence[WeightedSource]
+    ) -> None:
+        self.config = config
+        self.background = background
+        self.sources = tuple(sources)
+        self.prompts = PromptBuilder(tokenizer, config)  # what is trained is what is served
+        self.encode = self.prompts.encode
+        self.stop = self.encode(config.stop)
+
+    def batch(self, rng: Random, shape: SampleShape) -> Batch:
+        """A batch of documents, their questions, and what their memories should keep."""
+        built = [self._document(rng, shape) for _ in range(shape.lanes)]
+        whole = shape.segments * shape.segment_tokens
+        ids = torch.tensor([one.hidden.ids[:whole] for one in built], dtype=torch.long)
+        asked = [(lane, one.hidden.ids[whole:], asked) for lane, one in enumerate(built) for asked in one.story.asked]
+        return Batch(
+            shape=shape,
+            prefix=self._prefix(shape, built),
+            segments=ids.view(shape.lanes, shape.segments, shape.segment_tokens).transpose(0, 1),
+            lesson=self._lesson(shape, built),
+            at_end=self._questions(asked),
+            midway=self._midway(rng, shape, built),
+        )
+
+    def _document(self, rng: Random, shape: SampleShape) -> _Built:
+        """A story of some source, hidden in a document of the shape; drawn again if it turns out too long."""
+        whole = shape.segments * shape.segment_tokens
+        weights = [one.weight for one in self.sources]
+        for _ in range(_TRIES):
+            source = rng.choices(self.sources, weights)[0].source
+            room = shape.document_tokens
+            if rng.random() > _DENSE_SHARE:
+                room = rng.randint(min(room, 32), room)
+            story = source.draw(rng, Wish(shape.mode, room, shape.questions, shape.segments > 0))
+            in_memory = shape.segments > 0 and rng.random() < _IN_MEMORY_SHARE
+            reach = whole if in_memory else shape.document_tokens
+            layout = Layout(shape.document_tokens, reach, shape.segment_tokens, _MOVED_SHARE, _OWN_LINES)
+            try:
+                return _Built(story, hide(rng, story, self.background, self.encode, layout))
+            except DoesNotFitError:
+                continue
+        raise DataError(f"no story out of {_TRIES} fits into a document of {shape.document_tokens} tokens")
+
+    def _prefix(self, shape: SampleShape, built: Sequence[_Built]) -> Tensor:
+        focused = shape.mode != "recall"
+        prefixes = [self.prompts.focus(one.story.asked[0].question) if focused else [] for one in built]
+        width = max(map(len, prefixes))
+        padded = [[self.prompts.newline] * (width - len(prefix)) + prefix for prefix in prefixes]
+        return torch.tensor(padded, dtype=torch.long).view(shape.lanes, width)
+
+    def _lesson(self, shape: SampleShape, built: Sequence[_Built]) -> Lesson:
+        size = (shape.segments, shape.lanes, self.config.memory_tokens)
+        rewritten, notes = torch.zeros(size, dtype=torch.int8), torch.full(size, -100, dtype=torch.long)
+        for lane, one in enumerate(built):
+            kept = one.story.asked[0].kept if shape.mode == "focus" else one.story.kept
+            if kept is None:
+                for span in one.hidden.spans:
+                    read_in = shape.segments_of(span)
+                    rewritten[read_in.start : read_in.stop, lane] = -1
+                continue
+            for span, first, ids in self._said(one, kept):
+                read_in, stop = shape.segments_of(span), first + len(ids)
+                rewritten[read_in.start : read_in.stop, lane, first:stop] = 1
+                if read_in.stop <= shape.segments:
+                    notes[read_in.stop - 1, lane, first:stop] = torch.tensor(ids)
+        return Lesson(rewritten, notes)
+
+    def _said(self, one: _Built, kept: Sequence[Kept]) -> Iterator[tuple[range, int, list[int]]]:
+        """Where each thing to be kept stands, the first vector for it, and the tokens, -100 for any."""
+        used, room = 0, self.config.memory_tokens
+        for each in kept:
+            ids = self.encode(" " + each.text)
+            if each.vectors is not None:
+                ids = (ids + self.stop)[: each.vectors]
+                ids += [-100] * (each.vectors - len(ids))
+            first = used if each.vector == BEHIND else each.vector
+            if first + len(ids) > room and each.vector == BEHIND:
+                continue
+            used = max(used, first + len(ids))
+            yield one.hidden.spans[each.after], first, ids[: room - first]
+
+    def _midway(
+        self, rng: Random, shape: SampleShape, built: Sequence[_Built]
+    ) -> tuple[tuple[int, Questions], ...]:
+        """Questions of one early place, for the lanes where the answer is known to be the same from there on."""
+        if shape.segments < 2:
+            return ()
+        read = rng.randint(1, shape.segments - 1)
+        asked: list[tuple[int, list[int], Asked]] = []
+        for lane, one in enumerate(built):
+            for each in one.story.asked:
+                known = [one.hidden.spans[kept.after].stop for kept in each.kept or () if kept.vector == 0]
+                if known and known[-1] <= read * shape.segment_tokens:
+                    asked.append((lane, [], each))
+        return ((read, self._questions(asked)),) if asked else ()
+
+    def _questions(self, asked: Sequence[tuple[int, list[int], Asked]]) -> Questions:
+        """One right-padded row for each document: partial segment, then its questions, each with its answer.
+
+        The first question of a row is what a served question looks like; those behind it cost little and teach as much.
+        """
+        rows: dict[int, _Row] = {}
+        for number, (lane, partial, each) in enumerate(asked):
+            row = rows.setdefault(lane, _Row(list(partial)))
+            row.extend(self.prompts.question(each.question), number=-1)
+            row.extend(self.encode(" " + each.answer) + self.stop, number=number)
+        width = max(len(row.ids) for row in rows.values()) - 1
+        ids = torch.full((len(rows), width), self.prompts.newline, dtype=torch.long)
+        labels = torch.full((len(rows), width), -100, dtype=torch.long)
+        owners = torch.full((len(rows), width), -1, dtype=torch.long)
+        for index, row in enumerate(rows.values()):
+            length = len(row.ids) - 1
+            ids[index, :length] = torch.tensor(row.ids[:-1])
+            owner = torch.tensor(row.owners[1:])
+            owners[index, :length] = owner
+            labels[index, :length] = torch.tensor(row.ids[1:]).where(owner >= 0, -100)
+        return Questions(torch.tensor(list(rows)), ids, labels, owners, len(asked))
+
+
+class _Row:
+    """Token ids, and the number of the question that each is an answer's token of, or -1."""
+
+    def __init__(self, partial: list[int]) -> None:
+        self.ids = partial
+        self.owners = [-1] * len(partial)
+
+    def extend(self, ids: Sequence[int], number: int) -> None:
+        self.ids.extend(ids)
+        self.owners.extend([number] * len(ids))
