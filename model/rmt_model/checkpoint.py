@@ -2,7 +2,8 @@
 
     rmt.json                    RMTConfig
     memory.safetensors          the state dict of MemoryCell
-    model.safetensors           weights "full": every backbone weight that differs from the base
+    model.safetensors           weights "full": every backbone weight that differs from the base; weights "delta": what
+                                they differ by, in 8 bits
     adapter_config.json         weights "adapter": a LoRA adapter as PEFT writes it
     adapter_model.safetensors
 
@@ -21,15 +22,25 @@ from transformers import PreTrainedModel
 from rmt_model.adapter import ADAPTER_FILES, load_adapter, save_adapter
 from rmt_model.backbone import BACKBONES, backbone_digest, load_backbone, load_tokenizer
 from rmt_model.config import DtypeName, RMTConfig, WeightsForm
+from rmt_model.delta import read_delta, write_delta
 from rmt_model.errors import CheckpointError
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.weights import fill, listed, own_weights, read_weights, sha256_of, write_weights
 
-__all__ = ["Checkpoint", "base_of", "find_checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "base_of",
+    "find_checkpoint",
+    "load_checkpoint",
+    "pick_device",
+    "pick_dtype",
+    "save_checkpoint",
+]
 
 _CONFIG, _MEMORY, _MODEL = "rmt.json", "memory.safetensors", "model.safetensors"
 _WEIGHTS: dict[WeightsForm, tuple[str, ...]] = {
     "full": (_MEMORY, _MODEL),
+    "delta": (_MEMORY, _MODEL),
     "adapter": (_MEMORY, *ADAPTER_FILES),
 }
 _BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16", "bf16")
@@ -102,16 +113,19 @@ def load_checkpoint(
     config = _read_config(directory)
     base = base_of(config, directory)
     digest = _checked_digest(config, base)
-    target = _device(device)
+    target = pick_device(device)
     model = RecurrentMemoryTransformer(load_backbone(base, layers=config.layers), config)
     _require_positions(model)
     fill(own_weights(model.cell), read_weights(directory / _MEMORY), directory / _MEMORY)
     if config.weights == "full":
         fill(own_weights(model.backbone), read_weights(directory / _MODEL), directory / _MODEL, partial=True)
+    elif config.weights == "delta":
+        weights = own_weights(model.backbone)
+        fill(weights, read_delta(directory / _MODEL, weights), directory / _MODEL, partial=True)
     else:
         adapted = load_adapter(model.backbone, directory)
         model.backbone = adapted.merge_and_unload() if merge else adapted
-    _cast(model.backbone, _dtype(dtype, target))
+    _cast(model.backbone, pick_dtype(dtype, target))
     tokenizer = load_tokenizer(base)
     if tokenizer.get_vocab_size() > model.backbone.get_input_embeddings().num_embeddings:
         raise CheckpointError(f"the tokenizer of {config.base} has more tokens than the model has embeddings")
@@ -133,7 +147,7 @@ def save_checkpoint(directory: Path, model: RecurrentMemoryTransformer, *, dtype
     Args:
         directory: Where to write; made if it is not there.
         model: The model; its config names the base, and says in which form the weights are kept.
-        dtype: Type in which the backbone's trained weights are stored; the memory cell is stored as float32.
+        dtype: Type in which full or adapter weights are stored; the memory cell is stored as float32.
 
     Returns:
         The directory.
@@ -144,7 +158,7 @@ def save_checkpoint(directory: Path, model: RecurrentMemoryTransformer, *, dtype
     """
     base = base_of(model.config, directory)
     config = replace(model.config, base_sha256=_checked_digest(model.config, base))
-    changed = _changed_weights(model, base) if config.weights == "full" else {}
+    changed, originals = ({}, {}) if config.weights == "adapter" else _changed_weights(model, base)
     if (directory / "config.json").exists():
         raise CheckpointError(f"{directory} holds a Hugging Face model; write the checkpoint to a place of its own")
     try:
@@ -154,6 +168,8 @@ def save_checkpoint(directory: Path, model: RecurrentMemoryTransformer, *, dtype
         write_weights(directory / _MEMORY, own_weights(model.cell))
         if config.weights == "full":
             write_weights(directory / _MODEL, changed, dtype)
+        elif config.weights == "delta":
+            write_delta(directory / _MODEL, changed, originals)
         else:
             save_adapter(model.backbone, directory, dtype)
         (directory / _CONFIG).write_text(config.to_json(), encoding="utf-8")
@@ -200,16 +216,24 @@ def _cast(backbone: PreTrainedModel, dtype: torch.dtype) -> None:
         parameter.data = parameter.data.to(dtype)
 
 
-def _changed_weights(model: RecurrentMemoryTransformer, base: str | Path) -> dict[str, Tensor]:
-    """The backbone's weights that differ from the base's."""
+def _changed_weights(
+    model: RecurrentMemoryTransformer, base: str | Path
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The backbone's weights that differ from the base's, and all of the base's."""
     weights = own_weights(model.backbone)
     originals = own_weights(load_backbone(base, layers=model.config.layers))
     if weights.keys() != originals.keys():
         raise CheckpointError(f"the model has other weights than its base: {listed(weights.keys() ^ originals.keys())}")
-    return {name: w for name, w in weights.items() if not torch.equal(w.cpu(), originals[name].to(w.dtype))}
+    changed = {name: w for name, w in weights.items() if not torch.equal(w.cpu(), originals[name].to(w.dtype))}
+    return changed, originals
 
 
-def _device(name: str | torch.device) -> torch.device:
+def pick_device(name: str | torch.device) -> torch.device:
+    """The device of a name; "auto" is CUDA where there is one.
+
+    Raises:
+        CheckpointError: There is no such device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -220,7 +244,8 @@ def _device(name: str | torch.device) -> torch.device:
     return device
 
 
-def _dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+def pick_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+    """The type of weights on a device; "auto" and "fast" as `load_checkpoint` says."""
     if name in ("float32", "bfloat16"):
         return torch.float32 if name == "float32" else torch.bfloat16
     features = torch.cpu.get_capabilities() if name == "fast" and device.type == "cpu" else {}

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rmt_model.config import DtypeName, RMTConfig
 from rmt_model.errors import RmtModelError
+from rmt_model.evaluation.command import add_eval
+from rmt_model.training.command import add_train
 
 if TYPE_CHECKING:
     from rmt_model.engine import Engine
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="rmt-model", description=__doc__.splitlines()[0].split(": ", 1)[1])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_pull, _add_inspect, _add_import, _add_read, _add_ask):
+    for add in (_add_pull, _add_inspect, _add_import, _add_read, _add_ask, add_train, _add_eval):
         add(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
@@ -194,6 +196,10 @@ def _ask(options: argparse.Namespace) -> None:
     for question, found in zip(options.questions, answers, strict=True):
         line = json.dumps({"question": question, "lane": found.lane, **asdict(found.generation)}, ensure_ascii=False)
         sys.stdout.write(f"{line if options.json else ' '.join(found.generation.text.split())}\n")
+
+
+def _add_eval(commands: Commands) -> None:
+    add_eval(commands, checkpoint=DEFAULT_CHECKPOINT)
 
 
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ __all__ = ["FORMAT_VERSION", "DtypeName", "RMTConfig", "UpdateRule", "WeightsFor
 FORMAT_VERSION = 1
 _MOST = 1 << 16
 UpdateRule = Literal["replace", "gated"]
-WeightsForm = Literal["full", "adapter"]
+WeightsForm = Literal["full", "delta", "adapter"]
 DtypeName = Literal["auto", "fast", "float32", "bfloat16"]
 
 
@@ -61,7 +61,7 @@ class RMTConfig:
             _require(_is_text(getattr(self, name)), name, "a text", getattr(self, name))
         _require(_are_layers(self.layers), "layers", "ascending layer indices or null", self.layers)
         _require(self.update in get_args(UpdateRule), "update", "'replace' or 'gated'", self.update)
-        _require(self.weights in get_args(WeightsForm), "weights", "'full' or 'adapter'", self.weights)
+        _require(self.weights in get_args(WeightsForm), "weights", "'full', 'delta' or 'adapter'", self.weights)
         named = isinstance(self.base, str) and self.base != ""
         _require(named, "base", "a backbone's name or directory", self.base)
         scaled = type(self.memory_scale) in (int, float) and 0 < self.memory_scale < 1e6

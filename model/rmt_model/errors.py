@@ -5,11 +5,20 @@ RmtModelError
 ├── StateError            a reader state that is damaged or of another kind
 │   └── FingerprintError  a reader state made by another checkpoint
 ├── QuestionError         a question that cannot be asked
+├── TrainingError         a training run that cannot begin or go on
 ├── DataError             training or evaluation data that is missing or malformed, with file and line
 └── InvalidUtf8Error      bytes that are not text, with their offset (in `rmt_model.tokenizer`)
 """
 
-__all__ = ["CheckpointError", "DataError", "FingerprintError", "QuestionError", "RmtModelError", "StateError"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "FingerprintError",
+    "QuestionError",
+    "RmtModelError",
+    "StateError",
+    "TrainingError",
+]
 
 
 class RmtModelError(Exception):
@@ -34,3 +43,7 @@ class QuestionError(RmtModelError):
 
 class DataError(RmtModelError):
     """Training or evaluation data is missing, malformed, or does not fit what is asked of it."""
+
+
+class TrainingError(RmtModelError):
+    """A training run cannot begin or go on: no disk space, another model's state, a loss that is not a number."""

@@ -10,13 +10,18 @@ import pytest
 
 import rmt_model
 from rmt_model.checkpoint import load_checkpoint
-from rmt_model.engine import Engine
-from rmt_model.evaluation.planted import Task, evaluate
 from rmt_model.data.background import Background
+from rmt_model.data.story import Mode
+from rmt_model.engine import Engine
+from rmt_model.evaluation.asking import Asking
+from rmt_model.evaluation.planted import PlantedExamples
+from rmt_model.evaluation.runner import run_series
 
 CHECKPOINTS = Path(rmt_model.__file__).parent / "checkpoints"
 SMALL = "rmt-smollm2-small"
 QUESTIONS = 16
+KINDS = ("person_place", "opens", "object_place")
+"""Kinds of facts that it was trained on."""
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +40,11 @@ def test_it_says_how_it_was_made(engine: Engine) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "least"), [(Task("focus", 1500, others=4), 12), (Task("recall", 500, others=0), 12)])
-def test_it_answers(engine: Engine, tmp_path: Path, task: Task, least: int) -> None:
-    background = Background.of(["\n\n".join(topics.values())], engine.checkpoint.tokenizer)
-    results = list(evaluate(engine, background, task, QUESTIONS, tmp_path / "results.jsonl"))
-    assert sum(result.right for result in results) >= least, [r for r in results if not r.right]
+@pytest.mark.parametrize(("mode", "tokens", "others", "least"), [("focus", 1500, 4, 12), ("recall", 500, 0, 12)])
+def test_it_answers(engine: Engine, tmp_path: Path, mode: Mode, tokens: int, others: int, least: int) -> None:
+    background = Background.of_sentences(["\n\n".join(topics.values())], engine.checkpoint.tokenizer)
+    encode = engine.prompts.encode
+    examples = PlantedExamples("taught", KINDS, tokens, background, encode, others=others, seed=1)
+    file = run_series(Asking(engine, examples, mode), samples=QUESTIONS, lanes=8, folder=tmp_path)
+    wrong = [result for result in file.results.values() if not result.scores["accuracy"]]
+    assert QUESTIONS - len(wrong) >= least, wrong

@@ -1,220 +1,219 @@
-"""Samples are what they say, and a training run that is cut off goes on as if it had not been."""
+"""Batches are what they say, gradients go where they should, and a run that was cut off goes on with the same losses."""
 
-from collections.abc import Callable
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from rmt_model.cli import main
 from rmt_model.config import RMTConfig
+from rmt_model.data.background import Background
+from rmt_model.data.documents import DocumentSource, read_lines
+from rmt_model.data.paper import PaperSource
+from rmt_model.data.planted import PlantedSource
+from rmt_model.data.story import Asked, Kept, Mode, Source, Story, Wish
+from rmt_model.errors import DataError, TrainingError
 from rmt_model.prompt import PromptBuilder
 from rmt_model.recurrent import RecurrentMemoryTransformer
-from rmt_model.data.background import Background, split_by_author
-from rmt_model.data.facts import KINDS, draw_fact, draw_facts
-from rmt_model.training.samples import Mode, SampleBuilder, SampleShape
-from rmt_model.training.trainer import Stage, Trainer, TrainerSettings, run_batch
-from rmt_model.data.words import POOLS, Lexicon
+from rmt_model.training.batches import BatchBuilder, SampleShape, WeightedSource
+from rmt_model.training.config import LessonWeights, ModelConfig, Modes, OptimizerConfig, Stage, TrainingConfig
+from rmt_model.training.curriculum import Curriculum, Progress
+from rmt_model.training.memory import activation_bytes
+from rmt_model.training.step import StepOptions, run_batch
+from rmt_model.training.trainer import Trainer, TrainerSettings
 
 PROSE = "It was the best of times. It was the worst of times; nobody knew. The age of wisdom came, and went.\n" * 40
+PLAIN = StepOptions(LessonWeights())
+FOCUS_ONLY = Modes(focus=1, recall=0, both=0)
 
 
 @pytest.fixture(scope="module")
-def builder(tiny_tokenizer: Tokenizer) -> SampleBuilder:
-    config = RMTConfig("tiny", memory_tokens=4, segment_tokens=64, update="gated")
-    return SampleBuilder(tiny_tokenizer, config, Background.of([PROSE], tiny_tokenizer), "train")
+def tokenizer(tiny_tokenizer: Tokenizer) -> Tokenizer:
+    return tiny_tokenizer
 
 
-def test_validation_words_are_never_trained_on() -> None:
-    trained = {word for pool in POOLS.values() for word in pool.train}
-    held_out = {word for pool in POOLS.values() for word in pool.validation}
+@pytest.fixture(scope="module")
+def build(tiny_tokenizer: Tokenizer) -> Callable[..., BatchBuilder]:
+    """``build(*sources, **fields of RMTConfig)``; planted facts where no source is given."""
+    background = Background.of([PROSE], tiny_tokenizer)
 
-    assert held_out
-    assert not trained & held_out
+    def make(*sources: Source, **fields: Any) -> BatchBuilder:
+        config = RMTConfig("tiny", **{"memory_tokens": 16, "segment_tokens": 64, "update": "gated", **fields})
+        weighted = [WeightedSource(source, 1.0) for source in sources or (PlantedSource("train"),)]
+        return BatchBuilder(tiny_tokenizer, config, background, weighted)
 
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_fact_says_its_answer_and_what_it_is_about(kind: str) -> None:
-    for seed in range(50):
-        fact = draw_fact(Random(seed), "train", (kind,))
-        assert fact.answer.casefold() in fact.statement.casefold()
-        assert fact.key.casefold() in fact.question.casefold()
-        assert fact.key.casefold() in fact.statement.casefold()
+    return make
 
 
-def test_the_open_vocabulary_is_split_too() -> None:
-    lexicon = Lexicon.of([PROSE], least=2)
-    drawn = {lexicon.draw(Random(seed), "train") for seed in range(200)}
-
-    assert {"best", "times", "wisdom"} <= set(lexicon.train) | set(lexicon.validation)
-    assert not set(lexicon.train) & set(lexicon.validation)
-    assert "pavilion" in POOLS["place"].validation
-    assert not set(Lexicon.of(["pavilion " * 9], least=2).train)
-    assert drawn == set(lexicon.train)
-    facts = [draw_fact(Random(seed), "validation", ("object_place",), lexicon) for seed in range(200)]
-    assert not any(word in lexicon.train for fact in facts for word in fact.answer.split())
+@pytest.fixture
+def model(
+    tiny_backbone: Callable[..., PreTrainedModel], build: Callable[..., BatchBuilder]
+) -> RecurrentMemoryTransformer:
+    torch.manual_seed(0)
+    model = RecurrentMemoryTransformer(tiny_backbone(), build().config)
+    torch.nn.init.normal_(model.cell.initial, std=0.1)
+    return model
 
 
-def test_coined_names_differ_between_the_splits() -> None:
-    def names(split: str) -> set[str]:
-        facts = [draw_fact(Random(seed), split, ("person_place",)) for seed in range(400)]  # type: ignore[arg-type]
-        return {fact.key for fact in facts}
+class _Told:
+    """A source with one story only."""
 
-    assert not names("train") & names("validation")
+    def __init__(self, *statements: str, kept: Sequence[Kept] = (), focus: Sequence[Kept] | None = ()) -> None:
+        asked = (Asked("Where is Mary?", "in the office", None if focus is None else tuple(focus)),)
+        self.story = Story(statements, asked, tuple(kept))
 
-
-def test_planting_keeps_order_length_and_background(builder: SampleBuilder) -> None:
-    for seed in range(60):
-        rng = Random(seed)
-        facts = draw_facts(rng, "train", 4)
-        length = rng.randint(400, 900)
-        placed = [(fact, rng.randrange(length)) for fact in facts]
-        document = builder.plant(rng, length, placed)
-
-        assert len(document.ids) == length
-        assert [fact for fact, _ in document.facts] == [fact for fact, _ in sorted(placed, key=lambda item: item[1])]
-        rest, taken = [], 0
-        for fact, span in document.facts:
-            assert fact.statement in builder.tokenizer.decode(document.ids[span.start : span.stop])
-            rest += document.ids[taken : span.start]
-            taken = span.stop
-        rest += document.ids[taken:]
-        assert _is_window(rest, builder.background.ids.tolist())
+    def draw(self, rng: Random, wish: Wish) -> Story:
+        return self.story
 
 
-def _is_window(part: list[int], whole: list[int]) -> bool:
-    """Whether `part` stands in `whole`, which begins again at its end."""
-    twice = whole + whole
-    return any(twice[start : start + len(part)] == part for start in range(len(whole)))
+def in_document(batch: Any, tokenizer: Tokenizer, lane: int) -> list[str]:
+    return [tokenizer.decode(segment[lane].tolist()) for segment in batch.segments]
 
 
-def test_facts_that_do_not_fit_are_refused(builder: SampleBuilder) -> None:
-    fact = draw_fact(Random(0), "train")
+def test_what_is_trained_is_what_is_served(build, tokenizer) -> None:
+    builder = build(_Told("Mary is in the office."))
+    batch = builder.batch(Random(1), SampleShape("focus", 4, 1, 256, 60))
+    served = PromptBuilder(tokenizer, builder.config)
+    for lane in range(4):
+        asked = served.question("Where is Mary?")
+        assert batch.prefix[lane].tolist() == served.focus("Where is Mary?")
+        row = batch.at_end.ids[lane].tolist()
+        assert row[60 : 60 + len(asked)] == asked
+        answer = [label for label in batch.at_end.labels[lane].tolist() if label >= 0]
+        assert tokenizer.decode(answer) == " in the office\n"
+        assert batch.at_end.labels[lane, 60 + len(asked) - 1] == answer[0]
 
-    with pytest.raises(ValueError, match="do not fit"):
-        builder.plant(Random(0), 5, [(fact, 0)])
+
+@pytest.mark.parametrize(("mode", "lengths"), [("focus", [1, 1, 1]), ("both", [1, 0, 0]), ("recall", [0, 0, 0])])
+def test_where_the_question_stands(build, mode: Mode, lengths: list[int]) -> None:
+    batch = build().batch(Random(1), SampleShape(mode, 2, 2, 128, 10))
+
+    assert [min(1, batch.prefix_of(index).shape[1]) for index in range(3)] == lengths
 
 
-def test_relevant_segments_are_those_that_hold_the_fact(builder: SampleBuilder) -> None:
-    shape = SampleShape("focus", lanes=6, segments=3, segment_tokens=128, partial_tokens=40)
-    seen: list[bool] = []
+def test_the_lesson_says_which_vectors_change_where(build, tokenizer) -> None:
+    focus = [Kept(0, 0, "office", 16), Kept(1, 4, "best", 1)]
+    builder = build(_Told("Mary is in the office.", "It is the best.", focus=focus))
+    seen = 0
     for seed in range(20):
-        batch, rng = builder.batch(Random(seed), shape), Random(seed)
-        for lane in range(shape.lanes):  # the same documents once more
-            document, (asked,) = builder.document(rng, shape)
-            held = {index for _, span in document.about(asked) for index in shape.segments_of(span)}
-            for index in range(shape.segments):
-                assert set(batch.rewritten[index, lane].tolist()) == {index in held}
-                seen.append(index in held)
-    assert 0.2 < sum(seen) / len(seen) < 0.8
+        batch = builder.batch(Random(seed), SampleShape("focus", 3, 3, 128, 40))
+        for lane in range(3):
+            texts = in_document(batch, tokenizer, lane)
+            for index, text in enumerate(texts):
+                rewritten = batch.lesson.rewritten[index, lane].tolist()
+                if "Mary is in the office." in text:
+                    assert rewritten == [1] * 16
+                    said = [token for token in batch.lesson.notes[index, lane].tolist() if token >= 0]
+                    assert tokenizer.decode(said).startswith(" office")
+                    seen += 1
+                elif "It is the best." in text:
+                    assert rewritten == [int(vector == 4) for vector in range(16)]
+                    seen += 1
+                elif not any(word in text for word in ("Mary", "is the")):
+                    assert rewritten == [0] * 16
+    assert seen > 40
 
 
-def test_a_mention_is_a_whole_sentence_with_the_word(builder: SampleBuilder) -> None:
-    def mention(word: str, longest: int = 80) -> str | None:
-        found = builder.background.mention(Random(3), builder.encode(f" {word}"), longest)
-        return found and builder.tokenizer.decode(found).strip()
+def test_nobody_knows_what_to_keep_of_a_story_that_is_not_understood(build) -> None:
+    batch = build(_Told("Mary is in the office.", focus=None)).batch(Random(1), SampleShape("focus", 8, 3, 128, 0))
+    values = batch.lesson.rewritten
 
-    assert mention("wisdom") == "The age of wisdom came, and went."
-    assert mention("worst") == "It was the worst of times; nobody knew."
-    assert mention("wisdom", longest=3) is None
-    assert mention("zebra") is None
+    assert set(values.unique().tolist()) == {-1, 0}
+    assert (batch.lesson.notes == -100).all()
 
 
-def test_a_mention_is_not_what_the_memory_is_for(builder: SampleBuilder) -> None:
+def test_for_recall_notes_stand_one_behind_the_other(build) -> None:
+    roomy = build(memory_tokens=64)
+    batch = roomy.batch(Random(3), SampleShape("recall", 8, 2, 256, 40, questions=2))
+    for lane in range(8):
+        vectors = [int(v) for index in range(2) for v in (batch.lesson.notes[index, lane] >= 0).nonzero()]
+        assert sorted(vectors) == list(range(len(vectors)))
+        for index in range(2):
+            assert (batch.lesson.rewritten[index, lane][batch.lesson.notes[index, lane] >= 0] == 1).all()
+    assert (batch.lesson.notes >= 0).any()
+
+
+def test_a_mention_is_not_what_the_memory_is_for(tokenizer) -> None:
     mentions = "He went out. She moved on. It opens late. It is opened. It was left. They find it. It is in the way. "
-    background = Background.of([PROSE + mentions * 40], builder.tokenizer)
-    shape = SampleShape("focus", lanes=1, segments=3, segment_tokens=128, partial_tokens=0)
-    builder = SampleBuilder(builder.tokenizer, builder.config, background, "train", ("person_place",))
+    background = Background.of([PROSE + mentions * 40], tokenizer)
+    source = PlantedSource("train", ("person_place",), mentions=(background, tokenizer))
     passed = 0
     for seed in range(200):
-        document, (asked,) = builder.document(Random(seed), shape)
-        rewritten = builder.batch(Random(seed), shape).rewritten.any(-1)[:, 0].tolist()
-        held = {index for _, span in document.about(asked) for index in shape.segments_of(span)}
-        assert rewritten == [index in held for index in range(shape.segments)]
-        mentions = [span for fact, span in document.facts if fact.kind == "mention"]
-        passed += any(not held.intersection(shape.segments_of(span)) for span in mentions)
-    assert passed >= 3
+        story = source.draw(Random(seed), Wish("focus", 300))
+        for number, statement in enumerate(story.statements):
+            if statement in mentions:
+                passed += 1
+                assert number not in {kept.after for kept in (*(story.asked[0].kept or ()), *(story.kept or ()))}
+    assert passed > 3
 
 
-def test_what_is_trained_is_what_is_served(builder: SampleBuilder) -> None:
-    shape = SampleShape("focus", lanes=4, segments=1, segment_tokens=256, partial_tokens=60)
-    served, batch, rng = PromptBuilder(builder.tokenizer, builder.config), builder.batch(Random(1), shape), Random(1)
-    for lane in range(shape.lanes):
-        document, (asked,) = builder.document(rng, shape)
-        prompt = [*document.ids[256:], *served.question(asked.question)]
-        focus = served.focus(asked.question)
-        assert batch.prefix[lane].tolist()[-len(focus) :] == focus
-        assert batch.at_end.ids[lane].tolist()[: len(prompt)] == prompt
-
-
-def test_a_row_holds_a_documents_questions_and_only_answers_are_labels(builder: SampleBuilder) -> None:
-    shape = SampleShape("recall", lanes=3, segments=1, segment_tokens=256, partial_tokens=100, questions=2)
-    asked = builder.batch(Random(5), shape).at_end
+def test_a_row_holds_a_documents_questions_and_only_answers_are_labels(build, tokenizer) -> None:
+    asked = build().batch(Random(5), SampleShape("recall", 3, 0, 256, 200, questions=2)).at_end
 
     assert asked.count == 6
     assert sorted(set(asked.owners.flatten().tolist())) == [-1, 0, 1, 2, 3, 4, 5]
     for row in range(3):
         labels = asked.labels[row][asked.labels[row] >= 0].tolist()
-        text = builder.tokenizer.decode(labels)
+        text = tokenizer.decode(labels)
         assert text.count("\n") == 2
         assert "Question" not in text
 
 
-def test_with_a_focus_the_note_is_the_answer(builder: SampleBuilder) -> None:
-    shape = SampleShape("focus", lanes=8, segments=2, segment_tokens=128, partial_tokens=40)
-    batch = builder.batch(Random(3), shape)
-    noted = 0
-    for index in range(shape.segments):
-        for lane in range(shape.lanes):
-            ids = [int(token) for token in batch.notes[index, lane] if token >= 0]
-            if ids:
-                said = builder.tokenizer.decode(ids).strip()
-                read = builder.tokenizer.decode(batch.segments[: index + 1, lane].flatten().tolist())
-                assert said.casefold() in read.casefold()
-                assert batch.rewritten[index, lane].all()
-                noted += 1
-    assert noted >= 4
+def test_midway_questions_are_asked_when_the_answer_is_there(build, tokenizer) -> None:
+    builder = build(_Told("Mary is in the office.", focus=[Kept(0, 0, "in the office", 16)]))
+    asked = 0
+    for seed in range(20):
+        batch = builder.batch(Random(seed), SampleShape("focus", 4, 3, 128, 10))
+        for read, questions in batch.midway:
+            for lane in questions.lanes.tolist():
+                assert "Mary is in the office." in "".join(in_document(batch, tokenizer, lane)[:read])
+                asked += 1
+    assert asked > 10
 
 
-def test_for_recall_notes_stand_one_behind_the_other(builder: SampleBuilder) -> None:
-    roomy = SampleBuilder(builder.tokenizer, replace(builder.config, memory_tokens=64), builder.background, "train")
-    shape = SampleShape("recall", lanes=8, segments=2, segment_tokens=256, partial_tokens=40, questions=2)
-    batch = roomy.batch(Random(3), shape)
-    for lane in range(shape.lanes):
-        vectors = [int(v) for index in range(2) for v in (batch.notes[index, lane] >= 0).nonzero()]
-        assert vectors == list(range(len(vectors)))
-        for index in range(2):
-            assert batch.rewritten[index, lane][batch.notes[index, lane] >= 0].all()
-    assert (batch.notes >= 0).any()
+def test_sources_are_drawn_by_weight(tokenizer, build) -> None:
+    sources = [WeightedSource(PaperSource(["detect"]), 3.0), WeightedSource(PaperSource(["reasoning"]), 1.0)]
+    builder = BatchBuilder(tokenizer, build().config, Background.of([PROSE], tokenizer), sources)
+    batch = builder.batch(Random(1), SampleShape("recall", 400, 1, 128, 0))
+    where = sum("Where is" in tokenizer.decode(row.tolist()) for row in batch.at_end.ids)
+
+    assert 250 < where < 350
 
 
-@pytest.mark.parametrize("mode", ["focus", "recall"])
-def test_gate_and_notes_have_lessons(
-    mode: Mode, builder: SampleBuilder, tiny_backbone: Callable[..., PreTrainedModel]
-) -> None:
-    builder = SampleBuilder(builder.tokenizer, replace(builder.config, memory_tokens=64), builder.background, "train")
-    model = RecurrentMemoryTransformer(tiny_backbone(), builder.config)
-    batch = builder.batch(Random(1), SampleShape(mode, 4, 2, 96, 30))
-    lessons = run_batch(model, batch, TrainerSettings(()))
-    alone = run_batch(model, batch, TrainerSettings((), gate_weight=0.0, note_weight=0.0))
+def test_a_story_that_never_fits_is_an_error(build) -> None:
+    with pytest.raises(DataError, match="no story out of 64 fits into a document of 20 tokens: statements of"):
+        build(_Told("Mary is in the office. " * 9)).batch(Random(1), SampleShape("focus", 1, 0, 64, 20))
+
+
+@pytest.mark.parametrize("mode", ["focus", "recall", "both"])
+def test_gate_and_notes_have_lessons(mode: Mode, build, model) -> None:
+    batch = build().batch(Random(1), SampleShape(mode, 4, 2, 96, 30))
+    lessons = run_batch(model, batch, PLAIN)
+    alone = run_batch(model, batch, StepOptions(LessonWeights(gate=0.0, note=0.0)))
 
     assert lessons.gate_loss > 0
     assert lessons.note_loss > 0
-    assert lessons.loss.item() > alone.loss.item()
+    assert lessons.loss.item() == pytest.approx(alone.loss.item() + lessons.gate_loss + lessons.note_loss, rel=1e-5)
     assert alone.answer_loss == pytest.approx(lessons.answer_loss)
 
 
-def test_half_precision_is_for_the_backbone_alone(
-    builder: SampleBuilder, tiny_backbone: Callable[..., PreTrainedModel]
-) -> None:
-    model = RecurrentMemoryTransformer(tiny_backbone(), builder.config)
-    batch = builder.batch(Random(1), SampleShape("focus", 2, 2, 64, 30))
-    whole = run_batch(model, batch, TrainerSettings(()))
-    half = run_batch(model, batch, TrainerSettings((), bfloat16=True))
+def test_half_precision_is_for_the_backbone_alone(build, model) -> None:
+    batch = build().batch(Random(1), SampleShape("focus", 2, 2, 64, 30))
+    whole = run_batch(model, batch, PLAIN)
+    half = run_batch(model, batch, replace(PLAIN, bfloat16=True))
     half.loss.backward()
 
     assert half.answer_loss == pytest.approx(whole.answer_loss, rel=0.05)
@@ -222,29 +221,400 @@ def test_half_precision_is_for_the_backbone_alone(
     assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
 
 
-def test_a_run_that_was_cut_off_goes_on_with_the_same_losses(
-    builder: SampleBuilder, tiny_backbone: Callable[..., PreTrainedModel], tmp_path: Path
-) -> None:
-    settings = TrainerSettings((Stage(1, 1, (320,), 900, 3), Stage(2, 1, (320,), 900, 3)), warmup_steps=2)
+def gradients(model: RecurrentMemoryTransformer, batch: Any, options: StepOptions) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    run_batch(model, batch, options).loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
-    def trainer(directory: Path) -> Trainer:
+
+def test_recomputed_activations_give_the_same_gradients(build, model) -> None:
+    batch = build().batch(Random(1), SampleShape("focus", 2, 3, 96, 30))
+    kept, again = gradients(model, batch, PLAIN), gradients(model, batch, replace(PLAIN, recompute=True))
+
+    assert kept.keys() == again.keys()
+    for name, gradient in kept.items():
+        torch.testing.assert_close(again[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_truncation_really_cuts_gradients(build, model) -> None:
+    """What the first memory gets is the proof: it is reached through every segment, or not at all."""
+    batch = build().batch(Random(1), SampleShape("recall", 2, 4, 96, 30))
+    batch = replace(batch, midway=())
+    start = model.cell.initial
+
+    def of_start(bptt_segments: int | None) -> float:
+        model.zero_grad()
+        run_batch(model, batch, replace(PLAIN, bptt_segments=bptt_segments)).loss.backward()
+        return 0.0 if start.grad is None else float(start.grad.abs().sum())
+
+    whole = of_start(None)
+    assert whole > 0
+    assert of_start(4) == pytest.approx(whole, rel=1e-4)
+    assert of_start(3) == 0
+    assert of_start(1) == 0
+
+
+def test_a_truncated_step_is_the_step_that_starts_from_that_memory(build, model) -> None:
+    """The loss of the last two segments, from a memory that the first two left behind, and nothing else."""
+    shape = SampleShape("recall", 2, 4, 96, 30)
+    batch = replace(build().batch(Random(1), shape), midway=())
+    lesson = batch.lesson
+    with torch.no_grad():
+        memory = model.read_all(model.cell.fresh(2), list(batch.segments[:2]))
+    late = replace(
+        batch,
+        segments=batch.segments[2:],
+        lesson=replace(lesson, rewritten=lesson.rewritten[2:], notes=lesson.notes[2:]),
+    )
+    truncated = gradients(model, batch, replace(PLAIN, bptt_segments=2))
+    model.cell.fresh = lambda lanes: memory  # type: ignore[method-assign]
+    from_there = gradients(model, late, PLAIN)
+
+    assert truncated.keys() == from_there.keys()
+    for name, gradient in from_there.items():
+        torch.testing.assert_close(truncated[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def stage(**fields: Any) -> Stage:
+    return Stage(**{"max_steps": 3, "max_segments": 1, "segment_tokens": (320,), "step_tokens": 900, **fields})
+
+
+def test_shapes_keep_to_their_stage() -> None:
+    stages = (stage(max_segments=3, max_recall_segments=1, segment_tokens=(48, 64), step_tokens=2000),)
+    curriculum = Curriculum(stages, 7, memory_tokens=16)
+    shapes = [curriculum.shape(step, 0) for step in range(300)]
+
+    assert {shape.mode for shape in shapes} == {"focus", "recall", "both"}
+    assert {shape.segments for shape in shapes if shape.mode == "focus"} == {0, 1, 2, 3}
+    assert {shape.segments for shape in shapes if shape.mode == "recall"} == {0, 1}
+    assert {shape.segment_tokens for shape in shapes} == {48, 64}
+    assert all(0 <= shape.partial_tokens < shape.segment_tokens for shape in shapes)
+    assert all(shape.lanes * shape.document_tokens <= 2000 for shape in shapes)
+    assert shapes == [Curriculum(stages, 7, memory_tokens=16).shape(step, 0) for step in range(300)]
+
+
+def test_a_stage_ends_when_every_mode_is_good_or_its_steps_are_done() -> None:
+    modes = Modes(focus=1, recall=1, both=0)
+    curriculum = Curriculum((stage(max_steps=99, advance_at=0.5, modes=modes), stage(max_steps=2)), 1, 16)
+    progress, focus = Progress(), SampleShape("focus", 4, 1, 320, 10)
+    for _ in range(30):
+        curriculum.advance(progress, [(focus, 1.0)])
+    assert progress.stage == 0
+    for _ in range(6):
+        curriculum.advance(progress, [(replace(focus, mode="recall", segments=0), 1.0)])
+    assert progress.stage == 0, "short documents do not count"
+    for _ in range(7):
+        curriculum.advance(progress, [(replace(focus, mode="recall"), 1.0)])
+    assert (progress.stage, progress.stage_step, progress.accuracy) == (1, 0, {})
+    for _ in range(2):
+        curriculum.advance(progress, [(focus, 0.0)])
+    assert curriculum.finished(progress)
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    curriculum = Curriculum((stage(max_steps=10), stage(max_steps=20)), 1, 16)
+
+    def rate(step: int, number: int, stage_step: int) -> float:
+        return curriculum.rate(Progress(step, number, stage_step), warmup_steps=4, decay_steps=10)
+
+    assert rate(0, 0, 0) == 0.25
+    assert rate(9, 0, 9) == 1.0
+    assert rate(15, 1, 5) == 1.0
+    assert rate(25, 1, 15) == 0.5
+    assert rate(29, 1, 19) == pytest.approx(0.1)
+
+
+@pytest.fixture
+def settings() -> TrainerSettings:
+    return TrainerSettings((stage(), stage(max_segments=2)), OptimizerConfig(warmup_steps=2, decay_steps=2))
+
+
+@pytest.fixture
+def trainer(tiny_backbone, build, settings, tmp_path) -> Callable[..., Trainer]:
+    def make(name: str = "run", **changed: Any) -> Trainer:
         torch.manual_seed(0)
-        return Trainer(RecurrentMemoryTransformer(tiny_backbone(), builder.config), builder, settings, directory)
+        fresh = RecurrentMemoryTransformer(tiny_backbone(), build().config)
+        return Trainer(fresh, build(), replace(settings, **changed), tmp_path / name)
 
-    whole = [record["loss"] for record in trainer(tmp_path / "whole").train()]
-    first = trainer(tmp_path / "cut")
-    before = [record["loss"] for record in islice(first.train(), 3)]
+    return make
+
+
+def losses(records: Any) -> list[float]:
+    return [record["loss"] for record in records]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_that_was_cut_off_goes_on_with_the_same_losses(trainer, settings, tmp_path, accumulate: int) -> None:
+    optimizer = settings.optimizer.model_copy(update={"accumulate": accumulate})
+    whole = losses(trainer("whole", optimizer=optimizer).train())
+    first = trainer("cut", optimizer=optimizer)
+    before = losses(islice(first.train(), 3))
     first.save()
-    after = [record["loss"] for record in trainer(tmp_path / "cut").train()]
+    losses(islice(first.train(), 1))  # a step that is lost with the process
+    after = losses(trainer("cut", optimizer=optimizer).train())
 
     assert len(whole) == 6
     assert before + after == whole
+    logged = [json.loads(line) for line in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in logged] == list(range(6))
+    assert losses(logged) == whole
 
 
-def test_authors_are_not_shared_between_the_splits() -> None:
-    books = [Path(f"{first}_{last}_Book_{n}.txt") for first in "ABCDEFGH" for last in "XYZ" for n in range(2)]
-    train, held_out = split_by_author(books)
+def test_accumulated_batches_are_one_step(trainer, settings) -> None:
+    optimizer = settings.optimizer.model_copy(update={"accumulate": 3})
+    run = trainer("three", optimizer=optimizer)
+    start = run.model.cell.initial.detach().clone()
+    record = next(iter(run.train()))
 
-    assert sorted(train + held_out) == sorted(books)
-    assert held_out
-    assert not {b.name[:3] for b in train} & {b.name[:3] for b in held_out}
+    assert record["step"] == 0
+    assert run.progress.step == 1
+    assert run.optimizer.state[run.model.cell.initial]["step"] == 1
+    assert not torch.equal(start, run.model.cell.initial)
+
+
+def test_the_curves_are_drawn(trainer, tmp_path) -> None:
+    list(trainer().train())
+    picture = (tmp_path / "run" / "curves.svg").read_text()
+
+    assert picture.startswith("<?xml")
+    for name in ("answers wholly right", "gate loss", "step"):
+        assert f"<!-- {name} -->" in picture
+    assert not (tmp_path / "run" / "state.partial").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_state(trainer, tmp_path) -> None:
+    run = trainer()
+    list(islice(run.train(), 2))
+    run.save()
+    good = (tmp_path / "run" / "state.pt").read_bytes()
+    with torch.no_grad():
+        run.model.cell.initial[0, 0] = float("nan")
+    with pytest.raises(TrainingError, match=r"not a number at step 2; the last good state is .*state.pt"):
+        list(run.train())
+
+    assert (tmp_path / "run" / "state.pt").read_bytes() == good
+    assert len(losses(trainer().train())) == 4
+
+
+def test_a_full_disk_is_said_before_the_run(trainer, monkeypatch) -> None:
+    usage = type("Usage", (), {"free": 1000})()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(TrainingError, match=r"has 0 MiB of free disk; the resumable state needs \d+ MiB"):
+        trainer()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_that_fills_up_leaves_the_state_before(trainer, tmp_path) -> None:
+    run = trainer()
+    run.save()
+    good = (tmp_path / "run" / "state.pt").read_bytes()
+    (tmp_path / "run" / "state.partial").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=r"cannot be written: .*the last good state is"):
+        run.save()
+
+    assert (tmp_path / "run" / "state.pt").read_bytes() == good
+    assert not (tmp_path / "run" / "state.partial").exists()
+
+
+def test_the_state_of_another_model_is_refused(trainer, tiny_backbone, build, settings, tmp_path) -> None:
+    trainer().save()
+    other = RecurrentMemoryTransformer(tiny_backbone(layers=3), build().config)
+    with pytest.raises(TrainingError, match=r"state.pt is of another model"):
+        Trainer(other, build(), settings, tmp_path / "run")
+
+
+def test_activations_are_computed_twice_when_they_would_not_fit(trainer, monkeypatch) -> None:
+    run = trainer()
+    (batch,) = [run.builder.batch(Random(1), run.curriculum.shape(0, 0))]
+    assert not run._options(batch).recompute
+    monkeypatch.setattr("os.sysconf", lambda name: 1000)
+    assert run._options(batch).recompute
+    shape = batch.shape
+    more = activation_bytes(run.model, replace(shape, segments=8))
+    assert more > 3 * activation_bytes(run.model, replace(shape, segments=1))
+    assert activation_bytes(run.model, replace(shape, segments=8), bptt_segments=1) < more / 3
+
+
+def test_the_activation_estimate_is_of_the_right_size(model, build) -> None:
+    """Against what autograd really keeps, on a backbone wide enough for it to matter."""
+    batch = build().batch(Random(1), SampleShape("recall", 4, 3, 128, 100))
+    kept = 0
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal kept
+        kept += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run_batch(model, batch, PLAIN)
+    estimate = activation_bytes(model, batch.shape)
+    assert kept / 4 < estimate < kept * 4
+
+
+CONFIG = """
+run = "run"
+device = "cpu"
+save_every_s = {save_every_s}
+
+[model]
+{model}
+
+[optimizer]
+warmup_steps = 2
+decay_steps = 2
+
+{background}
+
+[[stages]]
+max_steps = {max_steps}
+max_segments = 1
+segment_tokens = [64]
+step_tokens = 400
+
+[[sources]]
+{source}
+"""
+
+
+@pytest.fixture
+def written(tmp_path, backbone_dir) -> Callable[..., Path]:
+    """Writes a configuration beside 40 lines of one's own and a book; returns its path."""
+    lines = [
+        {
+            "document": " ".join(f"Ship {n} carries load {n * number} to town." for n in range(20)),
+            "question": "What does ship 7 carry?",
+            "answer": f"load {7 * number}",
+        }
+        for number in range(1, 41)
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "Some_Author_Book.txt").write_text(PROSE)
+
+    def write(**changed: Any) -> Path:
+        fields = {
+            "model": f'base = "{backbone_dir()}"\nsegment_tokens = 64',
+            "background": '[background]\nbooks = "books"',
+            "source": 'kind = "lines"\npath = "mine.jsonl"',
+            "max_steps": 3,
+            "save_every_s": 180,
+            **changed,
+        }
+        path = tmp_path / "train.toml"
+        path.write_text(CONFIG.format(**fields))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("background", ['[background]\nbooks = "books"', ""])
+@pytest.mark.parametrize("adapter", ["", "[model.adapter]\nrank = 2"])
+def test_from_ones_own_lines_to_a_served_checkpoint(
+    written, capsys, backbone_dir, adapter: str, background: str
+) -> None:
+    config = written(model=f'base = "{backbone_dir()}"\nsegment_tokens = 64\n{adapter}', background=background)
+    assert main(["train", str(config)]) == 0
+    out, err = capsys.readouterr()
+    checkpoint = Path(out.strip())
+
+    assert checkpoint == config.parent / "run" / "checkpoint"
+    assert "3/3" in err
+    text = config.parent / "document.txt"
+    text.write_text("Ship 7 carries load 70 to town. " * 20)
+    state = str(config.parent / "memory")
+    assert main(["read", str(text), "--checkpoint", str(checkpoint), "--out", state, "--device", "cpu"]) == 0
+    assert main(["ask", state, "What does ship 7 carry?", "--checkpoint", str(checkpoint), "--json"]) == 0
+    assert "confidence" in capsys.readouterr().out
+    assert main(["inspect", str(checkpoint), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["provenance"]["steps"] == 3
+    assert facts["weights"] == ("adapter" if adapter else "full")
+
+
+def test_a_checkpoint_is_trained_further(written, capsys, tiny_checkpoint) -> None:
+    start = tiny_checkpoint(segment_tokens=32, memory_tokens=4)
+    assert main(["train", str(written(model=f'start = "{start}"'))]) == 0
+    trained = capsys.readouterr().out.strip()
+
+    assert main(["inspect", trained, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["segment_tokens"], facts["memory_tokens"]) == (32, 4)
+
+
+@pytest.mark.faults
+def test_a_killed_run_goes_on_with_the_same_curve(written, tmp_path) -> None:
+    command = [sys.executable, "-m", "rmt_model.cli", "train", str(written(max_steps=60, save_every_s=0.01))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def log() -> list[dict[str, Any]]:
+        file = tmp_path / "run" / "log.jsonl"
+        return (
+            [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")] if file.exists() else []
+        )
+
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(log()) < 5 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 5 <= len(log()) < 60, "it was to be killed in the middle"
+    subprocess.run(command, env=environment, capture_output=True, check=True, timeout=100)
+    cut = log()
+    for file in (tmp_path / "run").iterdir():
+        if file.is_file():
+            file.unlink()
+    subprocess.run(command, env=environment, capture_output=True, check=True, timeout=100)
+
+    assert [record["step"] for record in cut] == list(range(60))
+    assert losses(cut) == losses(log())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"source": 'kind = "lines"\npath = "none.jsonl"'}, "none.jsonl cannot be read"),
+        ({"source": 'kind = "lines"'}, "sources.0: Value error, kind 'lines' needs a path"),
+        ({"source": 'kind = "babi"\npath = "books"'}, "babi needs tasks"),
+        ({"source": 'kind = "paper"', "background": ""}, "source 'paper' is hidden in other text"),
+        ({"source": 'kind = "planted"\nkinds = ["ghosts"]'}, "not 'ghosts'"),
+        ({"max_steps": 0}, "stages.0.max_steps"),
+        ({"model": ""}, "give either start (a checkpoint) or base (a backbone)"),
+        ({"model": 'start = "none"'}, "no checkpoint none"),
+        ({"background": '[background]\nbooks = "empty"'}, "holds no book"),
+        ({"background": "[background"}, "cannot be read as TOML"),
+        ({"background": "", "max_steps": "3\nbptt_segments = 0"}, "stages.0.bptt_segments"),
+    ],
+)
+def test_a_wrong_configuration_is_one_sentence(written, capsys, changed: dict[str, Any], message: str) -> None:
+    assert main(["train", str(written(**changed))]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_document_shorter_than_asked_is_named(written, capsys, tmp_path) -> None:
+    with (tmp_path / "mine.jsonl").open("a") as file:
+        file.write('{"document": "Too short.", "question": "How?", "answer": "short"}\n')
+    assert main(["train", str(written(background=""))]) == 1
+
+    assert "mine.jsonl:41: the document has" in capsys.readouterr().err
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/training.md names each field of each table."""
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    tables = [TrainingConfig, ModelConfig, Stage, Modes, OptimizerConfig, LessonWeights]
+    for table in tables:
+        for name, field in table.model_fields.items():
+            assert f"`{name}`" in text, f"{table.__name__}.{name}"
+            assert field.description
+
+
+def test_a_source_of_documents_gives_batches(build, written, tmp_path) -> None:
+    written()
+    source = DocumentSource(read_lines(tmp_path / "mine.jsonl"))
+    batch = build(source).batch(Random(1), SampleShape("focus", 8, 2, 64, 20))
+
+    assert (batch.lesson.rewritten == 1).any()
+    assert batch.at_end.count == 8

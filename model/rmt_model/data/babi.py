@@ -1,13 +1,12 @@
 """bAbI: short stories about people, places and things, with questions (Weston et al., arXiv 1502.05698).
 
-Files are read as they come: `N sentence`, or `N question<TAB>answer<TAB>numbers of the sentences that support it`; N begins
-anew with each story. There is a story for every question: the sentences before it, as BABILong takes them.
+Files are read as they come: `N sentence`, or `N question<TAB>answer<TAB>numbers of the sentences that support it`; N
+begins anew with each story. There is a story for every question: the sentences before it, as BABILong takes them.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -15,7 +14,7 @@ from rmt_model.data.story import Asked, Split, Story, Wish
 from rmt_model.data.world import World, kept_for_any_question, kept_for_focus
 from rmt_model.errors import DataError
 
-__all__ = ["BabiQuestion", "BabiSource", "babi_file", "read_babi", "split_stories"]
+__all__ = ["BabiQuestion", "BabiSource", "babi_file", "read_babi", "read_babi_tasks", "split_stories", "story_of"]
 
 _LINE = re.compile(r"(\d+) (.+)")
 _HELD_OUT = 10
@@ -67,7 +66,7 @@ def read_babi(path: Path, task: int) -> Iterator[BabiQuestion]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    story, numbers, sentences = -1, {}, []
+    story, numbers, sentences = -1, dict[int, int](), list[str]()
     for at, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line.rstrip())
         if match is None:
@@ -80,20 +79,29 @@ def read_babi(path: Path, task: int) -> Iterator[BabiQuestion]:
             sentences.append(text.strip())
             continue
         parts = text.split("\t")
+        if story < 0 or not all(part.strip() for part in parts[:2]):
+            raise DataError(f"{path}:{at}: a question before any story, or without words or an answer")
         try:
             supporting = tuple(numbers[int(one)] for one in parts[2].split())
         except (IndexError, KeyError, ValueError) as error:
             raise DataError(
                 f"{path}:{at}: a question is followed by a tab, the answer, a tab, and line numbers"
             ) from error
-        if story < 0 or not parts[0].strip() or not parts[1].strip():
-            raise DataError(f"{path}:{at}: a question before any story, or without words or an answer")
         yield BabiQuestion(task, story, tuple(sentences), parts[0].strip(), parts[1].strip(), supporting)
 
 
 def split_stories(questions: Sequence[BabiQuestion], split: Split) -> list[BabiQuestion]:
     """The questions of one split: every tenth story is for validation, whole."""
     return [one for one in questions if (one.story % _HELD_OUT == _HELD_OUT - 1) == (split == "validation")]
+
+
+def read_babi_tasks(folder: Path, tasks: Sequence[int], split: Split) -> dict[int, list[BabiQuestion]]:
+    """The questions of some tasks' training files, of one split.
+
+    Raises:
+        DataError: A file is missing or malformed.
+    """
+    return {task: split_stories(list(read_babi(babi_file(folder, task), task)), split) for task in tasks}
 
 
 class BabiSource:
@@ -105,20 +113,12 @@ class BabiSource:
 
     tokens_per_sentence = 9
 
-    def __init__(self, folder: Path, tasks: Sequence[int], split: Split) -> None:
-        self.folder = folder
-        self.tasks = tuple(tasks)
-        self.split: Split = split
-
-    @cached_property
-    def _questions(self) -> dict[int, list[BabiQuestion]]:
-        return {
-            task: split_stories(list(read_babi(babi_file(self.folder, task), task)), self.split) for task in self.tasks
-        }
+    def __init__(self, questions: Mapping[int, Sequence[BabiQuestion]]) -> None:
+        self.questions = {task: tuple(of_task) for task, of_task in questions.items()}
 
     def draw(self, rng: Random, wish: Wish) -> Story:
         """One story, cut off at one of its questions; the shortest of some where they do not fit."""
-        questions = self._questions[rng.choice(self.tasks)]
+        questions = self.questions[rng.choice(tuple(self.questions))]
         most = wish.room_tokens // self.tokens_per_sentence
         drawn = [rng.choice(questions) for _ in range(_TRIES)]
         fitting = next((one for one in drawn if len(one.sentences) <= most), None)
@@ -135,7 +135,7 @@ def story_of(question: BabiQuestion) -> Story:
 def _more_questions(rng: Random, story: Story, most: int) -> list[Asked]:
     """Other questions about the end of a story, where all of it is understood."""
     world = World()
-    if most < 1 or not all([world.take(sentence) for sentence in story.statements]):
+    if most < 1 or not all(world.take(sentence) for sentence in story.statements):
         return []
     others = [(asked, answer) for asked, answer in world.questions() if asked != story.asked[0].question]
     return [Asked(*one, kept_for_focus(story.statements, one[0])) for one in rng.sample(others, min(most, len(others)))]

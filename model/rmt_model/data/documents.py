@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from rmt_model.data.sentences import sentences_of
-from rmt_model.data.story import Asked, Kept, Split, Story, Wish
+from rmt_model.data.story import Asked, Kept, Story, Wish
 from rmt_model.errors import DataError
 
 __all__ = ["Document", "DocumentQuestion", "DocumentSource", "read_fairytales", "read_lines", "read_squad"]
@@ -118,7 +118,7 @@ class DocumentSource:
         if question.evidence is not None:
             kept = (Kept(question.evidence - first, 0, question.answers[0], _WHOLE_MEMORY),)
         asked = Asked(question.question, question.answers[0], kept, question.answers)
-        return Story(document.sentences[first:stop], (asked,), None, scattered=False)
+        return Story(document.sentences[first:stop], (asked,), None, scattered=False, name=document.name)
 
 
 def _window(rng: Random, sentences: Sequence[str], middle: int, room: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Hiding a story in other text, as BABILong does: its statements in order, at random sentence gaps, the rest untouched."""
+"""Hiding a story in other text, as BABILong does: statements in order, at random sentence gaps, the rest untouched."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from rmt_model.data.background import Background
 from rmt_model.data.story import Story
 
-__all__ = ["DoesNotFitError", "Hidden", "Layout", "hide"]
+__all__ = ["DoesNotFitError", "Hidden", "Layout", "cut_out", "hide"]
 
 
 class DoesNotFitError(ValueError):
@@ -90,6 +90,35 @@ def _starts(rng: Random, story: Story, layout: Layout) -> list[int | None]:
     if story.scattered:
         return [*sorted(rng.randrange(reach) for _ in story.statements)]
     return [rng.randrange(reach), *together[1:]]
+
+
+def cut_out(rng: Random, story: Story, encode: Callable[[str], list[int]], length: int, reach: int) -> Hidden:
+    """So many tokens in a row of a story without any other text; what is needed for the first question is in it.
+
+    Args:
+        rng: Source of all that is random.
+        story: A long document.
+        encode: Text to token ids.
+        length: Tokens to cut out.
+        reach: What is needed begins before this token, where that can be.
+
+    Raises:
+        DoesNotFitError: The story is shorter than that.
+    """
+    ids: list[int] = []
+    spans: list[range] = []
+    for number, statement in enumerate(story.statements):
+        tokens = encode(f"{' ' if number else ''}{statement}")
+        spans.append(range(len(ids), len(ids) + len(tokens)))
+        ids += tokens
+    last = len(ids) - length
+    if last < 0:
+        raise DoesNotFitError(f"{story.name or 'a document'} has {len(ids)} tokens, {length} are asked for")
+    needed = [spans[kept.after] for kept in story.asked[0].kept or ()] or [range(rng.randrange(len(ids)), len(ids))]
+    first = min(max(0, needed[-1].stop - length, needed[0].start - reach + 1), last)
+    start = rng.randint(first, max(first, min(last, needed[0].start)))
+    cut = (range(max(0, span.start - start), min(length, span.stop - start)) for span in spans)
+    return Hidden(ids[start : start + length], tuple(cut))
 
 
 class _Hiding:

@@ -1,7 +1,7 @@
 """The paper's three memory tasks: one fact at the start, one anywhere, two anywhere (arXiv 2304.11062, section 5).
 
-Texts are those of bAbI: six places, four people, five ways to go; for reasoning two statements on where places lie, both of
-which speak of the place that is asked about.
+Texts are those of bAbI: six places, four people, five ways to go; for reasoning two statements on where places lie,
+which both speak of the place that is asked about.
 """
 
 from collections.abc import Sequence

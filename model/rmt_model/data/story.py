@@ -57,6 +57,7 @@ class Story:
         kept: What a memory that does not know the questions should keep; None where nobody knows.
         scattered: Whether other text may stand between the statements; False keeps them together.
         at_start: Whether the statements stand at the very beginning of the document.
+        name: Where it came from, for messages.
     """
 
     statements: tuple[str, ...]
@@ -64,6 +65,7 @@ class Story:
     kept: tuple[Kept, ...] | None = None
     scattered: bool = True
     at_start: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ __all__ = ["OPPOSITE", "World", "kept_for_any_question", "kept_for_focus"]
 
 THINGS = ("football", "milk", "apple")
 _PEOPLE = {"Mary": 0, "John": 1, "Daniel": 2, "Sandra": 3, "Fred": 1, "Bill": 2, "Jeff": 3, "Julie": 3}
-"""A memory vector for each person; no story of the tasks that are understood has two of one vector."""
+"""A memory vector for each person; where two of one vector meet, or somebody else, a story is not understood."""
 _WHOLE_MEMORY = 16
 _ANSWER = 4
 """Vectors that hold the answer, where other vectors hold what it will follow from."""
@@ -43,7 +43,7 @@ class World:
 
     def take(self, sentence: str) -> bool:
         """Take a sentence in; False if it is not understood."""
-        if match := _GO.fullmatch(sentence):
+        if (match := _GO.fullmatch(sentence)) and self._has_vector(match[1]):
             self.place[match[1]] = match[2]
         elif match := _TAKE.fullmatch(sentence):
             self.holder.pop(match[2], None)  # things are carried in the order in which they were taken
@@ -63,6 +63,10 @@ class World:
             if where and trail[-1:] != [where]:
                 trail.append(where)
         return True
+
+    def _has_vector(self, person: str) -> bool:
+        """Whether a memory vector is this person's alone."""
+        return person in _PEOPLE and all(_PEOPLE[p] != _PEOPLE[person] for p in self.place if p != person)
 
     def carried(self, person: str) -> list[str]:
         """What a person has, what was had first in front."""
@@ -101,7 +105,8 @@ _Slots = Callable[[World], dict[tuple[int, int], str]]
 
 def _kept(sentences: Sequence[str], slots: _Slots) -> tuple[Kept, ...] | None:
     """The vectors whose text each sentence changes."""
-    world, before, kept = World(), {}, []
+    world, kept = World(), list[Kept]()
+    before: dict[tuple[int, int], str] = {}
     for number, sentence in enumerate(sentences):
         if not world.take(sentence):
             return None
@@ -119,8 +124,8 @@ def _everything(world: World) -> dict[tuple[int, int], str]:
             slots |= {(4 + number, 1): last[0], (7 + number, 1): last[2]}
         else:
             trail = ["", "", "", *world.trail.get(thing, [])]
-            words = (trail[-1], world.holder.get(thing, ""), trail[-2], trail[-3])
-            slots |= {(4 + 3 * row + number, 1): word for row, word in enumerate(words)}
+            told = (trail[-1], world.holder.get(thing, ""), trail[-2], trail[-3])
+            slots |= {(4 + 3 * row + number, 1): word for row, word in enumerate(told)}
     if world.given:
         recent = list(dict.fromkeys(thing for _, thing, _ in reversed(world.given)))
         slots |= {(10 + rank, 1): thing for rank, thing in enumerate(recent)}

@@ -1,1 +1,1 @@
-"""Measuring what a checkpoint can answer, and over which distance."""
+"""Measuring what a checkpoint can answer and predict, over which length of text, beside the published numbers."""

@@ -1,1 +1,1 @@
-"""Training a memory into a backbone: planted facts, a curriculum over segments, a trainer that resumes."""
+"""Training a memory into a backbone: a curriculum over segments, on samples that are built from a seed."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rmt_model.config import RMTConfig
 from rmt_model.data.background import Background
-from rmt_model.data.haystack import DoesNotFitError, Hidden, Layout, hide
+from rmt_model.data.haystack import DoesNotFitError, Hidden, Layout, cut_out, hide
 from rmt_model.data.story import BEHIND, Asked, Kept, Mode, Source, Story, Wish
 from rmt_model.errors import DataError
 from rmt_model.prompt import PromptBuilder
@@ -25,6 +25,9 @@ _IN_MEMORY_SHARE = 0.9
 _DENSE_SHARE = 0.5
 """Share of the documents of real text that are filled with it; others have less of it, in a haystack."""
 _TRIES = 64
+_SQUEEZE = 0.8
+"""After a story that was too long, a shorter one is wished for: what a token is in characters is a guess there."""
+_WHOLE_DOCUMENT = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,12 @@ class Questions:
     owners: Tensor
     count: int
 
+    def to(self, device: torch.device) -> "Questions":
+        """The same questions on a device."""
+        return Questions(
+            self.lanes.to(device), self.ids.to(device), self.labels.to(device), self.owners.to(device), self.count
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
@@ -110,6 +119,17 @@ class Batch:
     at_end: Questions
     midway: tuple[tuple[int, Questions], ...]
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        return Batch(
+            self.shape,
+            self.prefix.to(device),
+            self.segments.to(device),
+            Lesson(self.lesson.rewritten.to(device), self.lesson.notes.to(device)),
+            self.at_end.to(device),
+            tuple((read, asked.to(device)) for read, asked in self.midway),
+        )
+
     def prefix_of(self, segment: int) -> Tensor:
         """What stands in front of a segment, the partial one's number being n."""
         everywhere = self.shape.mode == "focus" or segment == 0
@@ -134,7 +154,7 @@ class BatchBuilder:
     """Builds documents and batches from a seed; the same seed gives the same samples."""
 
     def __init__(
-        self, tokenizer: Tokenizer, config: RMTConfig, background: Background, sources: Sequence[WeightedSource]
+        self, tokenizer: Tokenizer, config: RMTConfig, background: Background | None, sources: Sequence[WeightedSource]
     ) -> None:
         self.config = config
         self.background = background
@@ -162,20 +182,28 @@ class BatchBuilder:
         """A story of some source, hidden in a document of the shape; drawn again if it turns out too long."""
         whole = shape.segments * shape.segment_tokens
         weights = [one.weight for one in self.sources]
+        problem, squeezed = "", 1.0
         for _ in range(_TRIES):
             source = rng.choices(self.sources, weights)[0].source
             room = shape.document_tokens
-            if rng.random() > _DENSE_SHARE:
+            if self.background is None:
+                room = _WHOLE_DOCUMENT
+            elif rng.random() > _DENSE_SHARE:
                 room = rng.randint(min(room, 32), room)
-            story = source.draw(rng, Wish(shape.mode, room, shape.questions, shape.segments > 0))
+            story = source.draw(rng, Wish(shape.mode, int(squeezed * room), shape.questions, shape.segments > 0))
             in_memory = shape.segments > 0 and rng.random() < _IN_MEMORY_SHARE
             reach = whole if in_memory else shape.document_tokens
-            layout = Layout(shape.document_tokens, reach, shape.segment_tokens, _MOVED_SHARE, _OWN_LINES)
             try:
-                return _Built(story, hide(rng, story, self.background, self.encode, layout))
-            except DoesNotFitError:
-                continue
-        raise DataError(f"no story out of {_TRIES} fits into a document of {shape.document_tokens} tokens")
+                return _Built(story, self._hidden(rng, story, shape, reach))
+            except DoesNotFitError as error:
+                problem, squeezed = str(error), _SQUEEZE * squeezed
+        raise DataError(f"no story out of {_TRIES} fits into a document of {shape.document_tokens} tokens: {problem}")
+
+    def _hidden(self, rng: Random, story: Story, shape: SampleShape, reach: int) -> Hidden:
+        if self.background is None:
+            return cut_out(rng, story, self.encode, shape.document_tokens, reach)
+        layout = Layout(shape.document_tokens, reach, shape.segment_tokens, _MOVED_SHARE, _OWN_LINES)
+        return hide(rng, story, self.background, self.encode, layout)
 
     def _prefix(self, shape: SampleShape, built: Sequence[_Built]) -> Tensor:
         focused = shape.mode != "recall"
@@ -190,11 +218,13 @@ class BatchBuilder:
         for lane, one in enumerate(built):
             kept = one.story.asked[0].kept if shape.mode == "focus" else one.story.kept
             if kept is None:
-                for span in one.hidden.spans:
+                for span in filter(len, one.hidden.spans):
                     read_in = shape.segments_of(span)
                     rewritten[read_in.start : read_in.stop, lane] = -1
                 continue
             for span, first, ids in self._said(one, kept):
+                if not span:  # cut off
+                    continue
                 read_in, stop = shape.segments_of(span), first + len(ids)
                 rewritten[read_in.start : read_in.stop, lane, first:stop] = 1
                 if read_in.stop <= shape.segments:
@@ -215,9 +245,7 @@ class BatchBuilder:
             used = max(used, first + len(ids))
             yield one.hidden.spans[each.after], first, ids[: room - first]
 
-    def _midway(
-        self, rng: Random, shape: SampleShape, built: Sequence[_Built]
-    ) -> tuple[tuple[int, Questions], ...]:
+    def _midway(self, rng: Random, shape: SampleShape, built: Sequence[_Built]) -> tuple[tuple[int, Questions], ...]:
         """Questions of one early place, for the lanes where the answer is known to be the same from there on."""
         if shape.segments < 2:
             return ()

@@ -1,50 +1,29 @@
-"""The training loop: a curriculum over segments, a loss on answers, a lesson for the gate, a state that resumes."""
+"""The training loop: take the batches of a step, compute, advance, and save a state that resumes."""
 
-import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from random import Random
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from rmt_model.errors import RmtModelError
-from rmt_model.memory_cell import GatedUpdate
+from rmt_model.errors import TrainingError
 from rmt_model.recurrent import RecurrentMemoryTransformer
-from rmt_model.data.story import Mode
-from rmt_model.training.batches import Batch, BatchBuilder, Questions, SampleShape
+from rmt_model.training.batches import Batch, BatchBuilder
+from rmt_model.training.config import LessonWeights, OptimizerConfig, Stage
+from rmt_model.training.curriculum import Curriculum, Progress
+from rmt_model.training.journal import Journal
+from rmt_model.training.loader import BatchLoader
+from rmt_model.training.memory import fits_in_memory
+from rmt_model.training.step import StepOptions, StepResult, run_batch
 
-__all__ = ["Stage", "StepResult", "Trainer", "TrainerSettings", "run_batch"]
+__all__ = ["Record", "Trainer", "TrainerSettings"]
 
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage of the curriculum: it ends when accuracy holds, or after `max_steps`.
-
-    Attributes:
-        max_segments: Most whole segments a document has before its partial one, for focus and for recall.
-        max_recall_segments: The same for recall.
-        segment_tokens: Segment lengths that are drawn from.
-        tokens: About how many tokens, all lanes together, one step reads.
-        focus_share: Share of batches in focus mode.
-        max_steps: Steps after which the stage ends in any case.
-        advance_at: Running accuracy, of the poorer mode, at which it ends.
-        longest_share: Share of batches with the most segments; the others have any smaller number.
-    """
-
-    max_segments: int
-    max_recall_segments: int
-    segment_tokens: tuple[int, ...]
-    tokens: int
-    max_steps: int
-    focus_share: float = 0.6
-    advance_at: float = 0.96
-    longest_share: float = 0.5
-    both_share: float = 0.0
+Record = dict[str, float | int | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,246 +32,168 @@ class TrainerSettings:
 
     Attributes:
         stages: The curriculum.
+        optimizer: Rates and their course.
+        lessons: Weights of what is taught besides the answers.
         seed: Seed of samples and order.
-        learning_rate: Peak, for the backbone's layers.
-        cell_learning_rate: Peak, for memory vectors and gate.
-        warmup_steps: Linear warm-up.
-        gate_weight: Weight of the lesson for the gate: the builder knows which segments matter.
-        note_weight: Weight of the lesson for what is written: the builder knows what a memory should say.
-        bfloat16: Matrix products of the backbone in bfloat16; parameters, memory and gate stay float32.
-        clip: Largest norm of the gradient.
+        bfloat16: Matrix products of the backbone in bfloat16.
+        recompute: Compute activations twice instead of keeping them; None: when they would not fit.
         save_every_s: Seconds between saves of the resumable state.
-        final_decay_steps: Steps at the end over which the rate falls to a tenth.
+        prefetch: Steps whose batches are built ahead.
     """
 
     stages: tuple[Stage, ...]
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    lessons: LessonWeights = field(default_factory=LessonWeights)
     seed: int = 2304
-    learning_rate: float = 3e-4
-    cell_learning_rate: float = 1e-3
-    warmup_steps: int = 40
-    gate_weight: float = 1.0
-    note_weight: float = 0.5
     bfloat16: bool = False
-    clip: float = 1.0
-    save_every_s: float = 240.0
-    final_decay_steps: int = 200
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """Losses and accuracy of one batch; accuracy is the share of questions with every answer token right."""
-
-    loss: Tensor
-    answer_loss: float
-    gate_loss: float
-    note_loss: float
-    accuracy: float
-
-
-@dataclass
-class _Progress:
-    step: int = 0
-    stage: int = 0
-    stage_step: int = 0
-    accuracy: dict[str, float] = field(default_factory=dict)
-
-
-def run_batch(model: RecurrentMemoryTransformer, batch: Batch, settings: TrainerSettings) -> StepResult:
-    """Read a batch's documents and answer its questions, with gradients through every segment.
-
-    Two lessons teach what the answer's loss alone teaches slowly. The gate's: a segment without (part of) the fact must
-    leave the memory as it is, and one with it must not. The note's: what is written, put through the vocabulary
-    projection, says the words of the fact, so that a memory vector works like the embedding of a token.
-    """
-    half_precision = torch.autocast(model.device.type, torch.bfloat16, enabled=settings.bfloat16)
-    memory = model.cell.fresh(batch.shape.lanes)
-    asked: list[tuple[Tensor, Questions, Tensor]] = []
-    gates: list[Tensor] = []
-    writings: list[Tensor] = []
-    midway = dict(batch.midway)
-    for index, segment in enumerate(batch.segments):
-        with half_precision:
-            written = model.write(memory, torch.cat((batch.prefix_of(index), segment), dim=1))
-        writings.append(written)
-        if isinstance(model.cell.update, GatedUpdate):
-            gates.append(model.cell.update.logits(memory, written))
-        memory = model.cell.update(memory, written)
-        if index + 1 in midway:
-            asked.append((memory, midway[index + 1], batch.prefix_of(index + 1)))
-    asked.append((memory, batch.at_end, batch.prefix_of(len(batch.segments))))
-    with half_precision:
-        losses, rights = zip(*(_answer(model, *item) for item in asked), strict=True)
-    answer_loss, right = torch.cat(losses).mean(), rights[-1]
-    gate_loss = note_loss = answer_loss.new_zeros(())
-    if gates:
-        known = batch.lesson.rewritten >= 0
-        kept = (batch.lesson.rewritten == 0).float()
-        gate_loss = functional.binary_cross_entropy_with_logits(torch.stack(gates)[known], kept[known])
-    noted = batch.lesson.notes >= 0
-    if noted.any():
-        with half_precision:
-            logits = model.project(torch.stack(writings)[noted] / model.cell.scale)
-        note_loss = functional.cross_entropy(logits.float(), batch.lesson.notes[noted])
-    loss = answer_loss + settings.gate_weight * gate_loss + settings.note_weight * note_loss
-    return StepResult(
-        loss=loss,
-        answer_loss=answer_loss.item(),
-        gate_loss=gate_loss.item(),
-        note_loss=note_loss.item(),
-        accuracy=right.float().mean().item(),
-    )
-
-
-def _answer(
-    model: RecurrentMemoryTransformer, memory: Tensor, asked: Questions, prefix: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Loss of every answer token, and whether each question's answer is right throughout."""
-    width = prefix.shape[1]
-    inputs = torch.cat((prefix[asked.lanes], asked.ids), dim=1)
-    hidden = model.hidden_after(memory[asked.lanes], inputs)[:, width:]
-    wanted = asked.labels >= 0
-    logits, labels, owners = model.project(hidden[wanted]), asked.labels[wanted], asked.owners[wanted]
-    wrong = torch.zeros(asked.count, dtype=torch.long, device=labels.device)
-    wrong.index_add_(0, owners, (logits.argmax(-1) != labels).long())
-    return functional.cross_entropy(logits.float(), labels, reduction="none"), wrong == 0
+    recompute: bool | None = None
+    save_every_s: float = 180.0
+    prefetch: int = 4
 
 
 class Trainer:
-    """Trains a model in a run directory; started again on the same directory, it goes on where it was."""
+    """Trains a model in a run directory; started again on the same directory, it goes on where it was.
+
+    Raises:
+        TrainingError: There is too little disk space for the state, or the state there is of another model.
+    """
 
     def __init__(
-        self,
-        model: RecurrentMemoryTransformer,
-        builder: BatchBuilder,
-        settings: TrainerSettings,
-        run_dir: Path,
+        self, model: RecurrentMemoryTransformer, builder: BatchBuilder, settings: TrainerSettings, run_dir: Path
     ) -> None:
-        self.model = model
+        self.model = model.train()
         self.builder = builder
         self.settings = settings
         self.run_dir = run_dir
-        self.progress = _Progress()
+        self.progress = Progress()
+        self.curriculum = Curriculum(settings.stages, settings.seed, model.cell.memory_tokens)
+        optimizer = settings.optimizer
         body = [p for p in model.backbone.parameters() if p.requires_grad]
+        memory = list(model.cell.parameters())
+        self.parameters = [*body, *memory]
         groups = [
-            {"params": body, "peak": settings.learning_rate},
-            {"params": list(model.cell.parameters()), "peak": settings.cell_learning_rate},
+            {"params": body, "peak": optimizer.learning_rate},
+            {"params": memory, "peak": optimizer.memory_learning_rate},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=optimizer.learning_rate, betas=(0.9, 0.95), weight_decay=optimizer.weight_decay, fused=True
+        )
         run_dir.mkdir(parents=True, exist_ok=True)
-        if self._state_file.exists():
+        self.state_file = run_dir / "state.pt"
+        self._require_space()
+        if self.state_file.exists():
             self._load()
+        self.journal = Journal(run_dir, self.progress.step)
 
-    @property
-    def _state_file(self) -> Path:
-        return self.run_dir / "state.pt"
-
-    def train(self) -> Iterator[dict[str, float | int | str]]:
+    def train(self) -> Iterator[Record]:
         """Run to the end of the curriculum, yielding one record a step."""
+        parts = self.settings.optimizer.accumulate
         saved_at = time.monotonic()
-        while self.progress.stage < len(self.settings.stages):
-            started = time.monotonic()
-            shape = self._shape()
-            result = self._step(shape)
-            record = self._record(shape, result, time.monotonic() - started)
-            self._advance(shape, result)
-            if time.monotonic() - saved_at > self.settings.save_every_s:
-                self.save()
-                saved_at = time.monotonic()
-            yield record
+        with BatchLoader(self.builder, self.curriculum, parts=parts, ahead=self.settings.prefetch) as loader:
+            while not self.curriculum.finished(self.progress):
+                started = time.monotonic()
+                batches = loader.take(self.progress.step, self.progress.stage)
+                waited = time.monotonic() - started
+                results = self._step(batches)
+                record = self._record(batches, results, waited, time.monotonic() - started)
+                shapes = [batch.shape for batch in batches]
+                self.curriculum.advance(self.progress, [(s, r.accuracy) for s, r in zip(shapes, results, strict=True)])
+                self.journal.write(record)
+                if time.monotonic() - saved_at > self.settings.save_every_s:
+                    self.save()
+                    saved_at = time.monotonic()
+                yield record
         self.save()
 
     def save(self) -> None:
-        """Write everything needed to go on, atomically."""
+        """Write everything needed to go on, atomically, and draw the curves.
+
+        Raises:
+            TrainingError: It cannot be written; the state before is still there.
+        """
         state = {
-            "model": {name: p for name, p in self.model.named_parameters() if p.requires_grad},
+            "model": {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad},
             "optimizer": self.optimizer.state_dict(),
             "progress": asdict(self.progress),
         }
-        partial = self._state_file.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self._state_file)
+        partial = self.state_file.with_suffix(".partial")
+        try:
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                os.fsync(file.fileno())
+            partial.replace(self.state_file)
+        except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
+            partial.unlink(missing_ok=True)
+            raise TrainingError(f"{self.state_file} cannot be written: {error}; {self._last_good()}") from error
+        self.journal.draw()
 
     def _load(self) -> None:
-        state = torch.load(self._state_file, weights_only=True)
-        parameters = dict(self.model.named_parameters())
+        state = torch.load(self.state_file, weights_only=True, map_location=self.model.device)
+        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        saved = {name: value.shape for name, value in state["model"].items()}
+        if saved != {name: p.shape for name, p in parameters.items()}:
+            raise TrainingError(f"{self.state_file} is of another model; take another run folder, or the same model")
         with torch.no_grad():
             for name, value in state["model"].items():
                 parameters[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = _Progress(**state["progress"])
+        self.progress = Progress(**state["progress"])
 
-    def _shape(self) -> SampleShape:
-        """Draw what this step's batch looks like; it depends on the seed and the step alone."""
-        rng = Random(f"{self.settings.seed}-shape-{self.progress.step}")
-        stage = self.settings.stages[self.progress.stage]
-        mode: Mode = "focus" if rng.random() < stage.focus_share else "recall"
-        if mode == "recall" and rng.random() < stage.both_share:
-            mode = "both"
-        most = stage.max_segments if mode == "focus" else stage.max_recall_segments
-        # Some batches at the stage's length, the others at any shorter one: short documents are not forgotten.
-        segments = most if rng.random() < stage.longest_share else rng.randint(0, most)
-        length = rng.choice(stage.segment_tokens)
-        most_questions = 1 if mode != "recall" else max(1, min(6, length // 32))
-        questions = rng.randint(1, most_questions)
-        if segments == 0:
-            partial = rng.randint(min(20 * questions + 4, length - 1), length - 1)
-        else:  # mostly a short one: what there is to learn lies in the segments before it
-            partial = rng.randrange(0, length if rng.random() < 0.3 else min(32, length))
-        overhead = 2 * self.model.config.memory_tokens + (0 if mode == "recall" else 16)
-        cost = segments * (length + overhead) + partial + overhead + 20 * questions
-        lanes = max(4, min(32, stage.tokens // cost))
-        return SampleShape(mode, lanes, segments, length, partial, questions)
-
-    def _step(self, shape: SampleShape) -> StepResult:
-        batch = self.builder.batch(Random(f"{self.settings.seed}-batch-{self.progress.step}"), shape)
+    def _step(self, batches: list[Batch]) -> list[StepResult]:
+        # What is random in the model, an adapter's dropout, depends on the step alone: a run that resumes repeats it.
+        torch.manual_seed(self.settings.seed + self.progress.step)
         self.optimizer.zero_grad(set_to_none=True)
-        result = run_batch(self.model, batch, self.settings)
-        torch.autograd.backward(result.loss)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip)
-        if not math.isfinite(float(norm)):
+        results = []
+        for batch in batches:
+            result = run_batch(self.model, batch.to(self.model.device), self._options(batch))
+            torch.autograd.backward(result.loss / len(batches))
+            results.append(result)
+        optimizer = self.settings.optimizer
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, optimizer.clip))
+        if not math.isfinite(norm):
             self.optimizer.zero_grad(set_to_none=True)
-            step, state = self.progress.step, self._state_file
-            raise RmtModelError(f"loss or gradient is not a number at step {step}; the last good state is {state}")
+            raise TrainingError(f"loss or gradient is not a number at step {self.progress.step}; {self._last_good()}")
+        rate = self.curriculum.rate(self.progress, optimizer.warmup_steps, optimizer.decay_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * self._rate()
+            group["lr"] = group["peak"] * rate
         self.optimizer.step()
-        return result
+        return results
 
-    def _rate(self) -> float:
-        """Share of the peak learning rate at this step: warm-up, plateau, and a fall in the last stage."""
-        rate = min(1.0, (self.progress.step + 1) / self.settings.warmup_steps)
-        if self.progress.stage == len(self.settings.stages) - 1:
-            left = self.settings.stages[-1].max_steps - self.progress.stage_step
-            rate *= max(0.1, min(1.0, left / self.settings.final_decay_steps))
-        return rate
+    def _options(self, batch: Batch) -> StepOptions:
+        stage = self.settings.stages[self.progress.stage]
+        recompute = self.settings.recompute
+        if recompute is None:
+            recompute = not fits_in_memory(self.model, batch.shape, stage.bptt_segments)
+        return StepOptions(self.settings.lessons, self.settings.bfloat16, stage.bptt_segments, recompute)
 
-    def _advance(self, shape: SampleShape, result: StepResult) -> None:
-        """Count the step, and go to the next stage when both modes are good enough at this one's length."""
-        progress, stage = self.progress, self.settings.stages[self.progress.stage]
-        longest = stage.max_segments if shape.mode == "focus" else stage.max_recall_segments
-        if shape.segments == longest:
-            before = progress.accuracy.get(shape.mode, 0.0)
-            progress.accuracy[shape.mode] = before + 0.1 * (result.accuracy - before)
-        progress.step += 1
-        progress.stage_step += 1
-        modes = [m for m, share in (("focus", stage.focus_share), ("recall", 1 - stage.focus_share)) if share > 0]
-        good = all(progress.accuracy.get(mode, 0.0) >= stage.advance_at for mode in modes)
-        if good or progress.stage_step >= stage.max_steps:
-            progress.stage, progress.stage_step, progress.accuracy = progress.stage + 1, 0, {}
+    def _require_space(self) -> None:
+        """The state, weights and two moments each in float32, is written beside the one before."""
+        states = 1 if self.state_file.exists() else 2
+        needed = states * 3 * 4 * sum(p.numel() for p in self.parameters)
+        free = shutil.disk_usage(self.run_dir).free
+        if free < needed:
+            raise TrainingError(
+                f"{self.run_dir} has {free >> 20} MiB of free disk; the resumable state needs {needed >> 20} MiB"
+            )
 
-    def _record(self, shape: SampleShape, result: StepResult, seconds: float) -> dict[str, float | int | str]:
-        record: dict[str, float | int | str] = {
+    def _last_good(self) -> str:
+        return f"the last good state is {self.state_file}" if self.state_file.exists() else "no state was saved yet"
+
+    def _record(self, batches: list[Batch], results: list[StepResult], waited: float, seconds: float) -> Record:
+        shape, count = asdict(batches[0].shape), len(results)
+
+        def mean(name: str) -> float:
+            return round(float(sum(getattr(result, name) for result in results)) / count, 4)
+
+        return {
             "step": self.progress.step,
             "stage": self.progress.stage,
-            **asdict(shape),
-            "loss": round(result.answer_loss, 4),
-            "gate_loss": round(result.gate_loss, 4),
-            "note_loss": round(result.note_loss, 4),
-            "accuracy": round(result.accuracy, 4),
-            "running": json.dumps({k: round(v, 3) for k, v in self.progress.accuracy.items()}),
+            **shape,
+            "loss": mean("answer_loss"),
+            "gate_loss": mean("gate_loss"),
+            "note_loss": mean("note_loss"),
+            "accuracy": mean("accuracy"),
+            "rate": self.optimizer.param_groups[0]["lr"],
+            "waited_s": round(waited, 4),
             "seconds": round(seconds, 3),
         }
-        with (self.run_dir / "log.jsonl").open("a") as log:
-            log.write(json.dumps(record) + "\n")
-        return record

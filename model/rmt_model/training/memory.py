@@ -1,0 +1,36 @@
+"""Whether a step's activations fit into the memory of the device, estimated before they are made."""
+
+import os
+
+import torch
+
+from rmt_model.recurrent import RecurrentMemoryTransformer
+from rmt_model.training.batches import SampleShape
+
+__all__ = ["activation_bytes", "fits_in_memory"]
+
+_HIDDEN_COPIES, _INNER_COPIES = 16, 5
+"""Activations that one layer keeps for each token, counted on Llama in float32: so many times the width, so many times
+the width inside the feed-forward part."""
+_SHARE = 0.6
+"""Share of the free memory that activations may take."""
+
+
+def activation_bytes(model: RecurrentMemoryTransformer, shape: SampleShape, bptt_segments: int | None = None) -> int:
+    """About how many bytes the backward pass over a batch needs, if nothing is computed twice."""
+    config = model.backbone.config
+    inner = getattr(config, "intermediate_size", None) or 4 * model.hidden
+    segments = shape.segments if bptt_segments is None else min(shape.segments, bptt_segments)
+    tokens = shape.lanes * (segments + 1) * (shape.segment_tokens + 2 * model.cell.memory_tokens)
+    per_token = config.num_hidden_layers * (_HIDDEN_COPIES * model.hidden + _INNER_COPIES * inner)
+    return int(4 * tokens * per_token)
+
+
+def fits_in_memory(model: RecurrentMemoryTransformer, shape: SampleShape, bptt_segments: int | None = None) -> bool:
+    """Whether a batch's activations fit into the device's memory as it is now."""
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return activation_bytes(model, shape, bptt_segments) < _SHARE * free
