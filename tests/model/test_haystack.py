@@ -110,7 +110,7 @@ def test_what_is_needed_is_cut_out_of_a_long_document(encode, tiny_tokenizer) ->
 
 
 def test_short_sentences_are_left_out_of_a_background(tiny_tokenizer, encode) -> None:
-    text = "It was the best of times for all of them, and for the others. No. Never! It was the worst of times, nobody knew."
+    text = "It was the best of times for all of them, and for others. No. Never! It was the worst of times, they said."
     background = Background.of_sentences([text], tiny_tokenizer, least_tokens=10)
 
     kept = tiny_tokenizer.decode(background.ids.tolist())

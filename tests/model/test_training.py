@@ -1,4 +1,4 @@
-"""Batches are what they say, gradients go where they should, and a run that was cut off goes on with the same losses."""
+"""Batches are what they say, gradients go where they should, and a run that was cut off goes on as it would have."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.training.batches import BatchBuilder, SampleShape, WeightedSource
 from rmt_model.training.config import LessonWeights, ModelConfig, Modes, OptimizerConfig, Stage, TrainingConfig
 from rmt_model.training.curriculum import Curriculum, Progress
-from rmt_model.training.memory import activation_bytes
+from rmt_model.training.memory import activation_bytes, free_bytes
 from rmt_model.training.step import StepOptions, run_batch
 from rmt_model.training.trainer import Trainer, TrainerSettings
 
@@ -198,6 +198,39 @@ def test_a_story_that_never_fits_is_an_error(build) -> None:
         build(_Told("Mary is in the office. " * 9)).batch(Random(1), SampleShape("focus", 1, 0, 64, 20))
 
 
+def test_a_long_answer_counts_no_more_than_a_short_one(build, model, tokenizer) -> None:
+    """Two documents, two answers of different length: the loss is the mean of what each has alone."""
+    shape = SampleShape("recall", 1, 0, 64, 30)
+    short, long = _Told("Mary is here."), _Told("Mary is here.")
+    long.story = replace(
+        long.story, asked=(replace(long.story.asked[0], answer="in the office of the bathroom again"),)
+    )
+    one, other = (build(source).batch(Random(1), shape) for source in (short, long))
+    background = Background.of([PROSE], tokenizer)
+    builder = BatchBuilder(tokenizer, build().config, background, [WeightedSource(_InTurn(short, long), 1.0)])
+    together = builder.batch(Random(1), replace(shape, lanes=2))
+    alone = []
+    for source, lane in ((short, 0), (long, 1)):
+        batch = build(source).batch(Random(1), shape)
+        width = batch.at_end.ids.shape[1]
+        row = replace(batch.at_end, ids=together.at_end.ids[lane : lane + 1, :width])
+        alone.append(run_batch(model, replace(batch, at_end=row), PLAIN).answer_loss)
+
+    assert one.at_end.ids.shape[1] < other.at_end.ids.shape[1]
+    assert run_batch(model, together, PLAIN).answer_loss == pytest.approx(sum(alone) / 2, rel=1e-4)
+
+
+class _InTurn:
+    """The stories of two sources, one after the other."""
+
+    def __init__(self, *sources: _Told) -> None:
+        self.stories = [source.story for source in sources]
+
+    def draw(self, rng: Random, wish: Wish) -> Story:
+        self.stories.append(self.stories.pop(0))
+        return self.stories[-1]
+
+
 @pytest.mark.parametrize("mode", ["focus", "recall", "both"])
 def test_gate_and_notes_have_lessons(mode: Mode, build, model) -> None:
     batch = build().batch(Random(1), SampleShape(mode, 4, 2, 96, 30))
@@ -272,7 +305,7 @@ def test_a_truncated_step_is_the_step_that_starts_from_that_memory(build, model)
 
     assert truncated.keys() == from_there.keys()
     for name, gradient in from_there.items():
-        torch.testing.assert_close(truncated[name], gradient, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(truncated[name], gradient, rtol=1e-3, atol=1e-4)
 
 
 def stage(**fields: Any) -> Stage:
@@ -427,12 +460,16 @@ def test_activations_are_computed_twice_when_they_would_not_fit(trainer, monkeyp
     run = trainer()
     (batch,) = [run.builder.batch(Random(1), run.curriculum.shape(0, 0))]
     assert not run._options(batch).recompute
-    monkeypatch.setattr("os.sysconf", lambda name: 1000)
+    monkeypatch.setattr("rmt_model.training.memory.free_bytes", lambda device: 1_000_000)
     assert run._options(batch).recompute
     shape = batch.shape
     more = activation_bytes(run.model, replace(shape, segments=8))
     assert more > 3 * activation_bytes(run.model, replace(shape, segments=1))
     assert activation_bytes(run.model, replace(shape, segments=8), bptt_segments=1) < more / 3
+
+
+def test_free_memory_is_what_the_system_says() -> None:
+    assert 1 << 26 < free_bytes(torch.device("cpu")) < 1 << 46
 
 
 def test_the_activation_estimate_is_of_the_right_size(model, build) -> None:

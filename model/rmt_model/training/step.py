@@ -123,14 +123,16 @@ def _float32(function: Callable[[Tensor, Tensor], Tensor], old: Tensor, written:
 def _answer(
     model: RecurrentMemoryTransformer, batch: Batch, memory: Tensor, asked: Questions, segments_read: int
 ) -> tuple[Tensor, Tensor]:
-    """Loss of every answer token, and whether each question's answer is right throughout."""
+    """Mean loss over the tokens of each question's answer, so that long ones count no more; and which are all right."""
     prefix = batch.prefix_of(segments_read)[asked.lanes]
     hidden = model.hidden_after(memory[asked.lanes], torch.cat((prefix, asked.ids), dim=1))[:, prefix.shape[1] :]
     wanted = asked.labels >= 0
     logits, labels, owners = model.project(hidden[wanted]), asked.labels[wanted], asked.owners[wanted]
     wrong = torch.zeros(asked.count, dtype=torch.long, device=labels.device)
     wrong.index_add_(0, owners, (logits.argmax(-1) != labels).long())
-    return functional.cross_entropy(logits.float(), labels, reduction="none"), wrong == 0
+    losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+    tokens = torch.bincount(owners, minlength=asked.count)
+    return losses.new_zeros(asked.count).index_add(0, owners, losses) / tokens, wrong == 0
 
 
 def _gate_loss(reading: _Reading, batch: Batch, like: Tensor) -> Tensor:
@@ -149,6 +151,9 @@ def _note_loss(
     noted = wanted >= 0
     if not noted.any():
         return like.new_zeros(())
+    # Each note counts the same, however many vectors say it.
+    weights = (noted / noted.sum(-1, keepdim=True).clamp(min=1))[noted]
     with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
         logits = model.project(torch.stack(reading.writings)[noted] / model.cell.scale)
-    return functional.cross_entropy(logits.float(), wanted[noted])
+    losses = functional.cross_entropy(logits.float(), wanted[noted], reduction="none")
+    return (losses * weights).sum() / weights.sum()
