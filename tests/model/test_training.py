@@ -456,6 +456,15 @@ def test_the_state_of_another_model_is_refused(trainer, tiny_backbone, build, se
         Trainer(other, build(), settings, tmp_path / "run")
 
 
+@pytest.mark.parametrize("keep_bytes", [0, 100, 20_000])
+def test_a_damaged_state_is_refused(trainer, tmp_path, keep_bytes: int) -> None:
+    trainer().save()
+    state = tmp_path / "run" / "state.pt"
+    state.write_bytes(state.read_bytes()[:keep_bytes])
+    with pytest.raises(TrainingError, match=r"state.pt cannot be read: .*; remove it to begin anew"):
+        trainer()
+
+
 def test_activations_are_computed_twice_when_they_would_not_fit(trainer, monkeypatch) -> None:
     run = trainer()
     (batch,) = [run.builder.batch(Random(1), run.curriculum.shape(0, 0))]
@@ -636,6 +645,14 @@ def test_a_document_shorter_than_asked_is_named(written, capsys, tmp_path) -> No
     assert main(["train", str(written(background=""))]) == 1
 
     assert "mine.jsonl:41: the document has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", sorted((Path(__file__).parents[2] / "model" / "recipes").glob("*.toml")), ids=str)
+def test_recipes_are_configurations(recipe: Path) -> None:
+    config = TrainingConfig.read(recipe)
+
+    assert config.run.name == recipe.stem
+    assert config.stages[0].max_segments == 0, "without a first stage in one segment nothing is learned"
 
 
 def test_every_setting_is_documented() -> None:

@@ -49,7 +49,8 @@ class TrainingRun:
     def save_checkpoint(self) -> Path:
         """Write the model as `checkpoint` in the run's folder, ready to be served; returns where."""
         model, config = self.trainer.model, self.config
-        model.config = replace(model.config, provenance=_provenance(config, self.trainer.progress.step))
+        provenance = _provenance(config, self.trainer.progress.step, before=model.config.provenance)
+        model.config = replace(model.config, provenance=provenance)
         directory = config.run / "checkpoint"
         base = base_of(model.config, directory)
         if isinstance(base, Path):  # a backbone's directory is named from the checkpoint's
@@ -188,12 +189,11 @@ def _require_length(config: TrainingConfig, documents: Iterable[Document], token
             )
 
 
-def _provenance(config: TrainingConfig, steps: int) -> dict[str, object]:
-    """What a model card says of where weights came from; no paths."""
+def _provenance(config: TrainingConfig, steps: int, before: dict[str, object]) -> dict[str, object]:
+    """What `rmt.json` says of where weights came from, with what a checkpoint that was gone on from said; no paths."""
     sources = [
-        {"kind": one.kind, "weight": one.weight, "tasks": list(one.tasks)}
-        if one.tasks
-        else {"kind": one.kind, "weight": one.weight}
-        for one in config.sources
+        one.model_dump(include={"kind", "weight", "tasks", "articles"}, exclude_defaults=True) for one in config.sources
     ]
-    return {"start": config.model.start or config.model.base, "sources": sources, "seed": config.seed, "steps": steps}
+    start = Path(config.model.start or config.model.base or "").name
+    made = {"start": start, "sources": sources, "seed": config.seed, "steps": steps}
+    return {**made, "before": before} if before else made

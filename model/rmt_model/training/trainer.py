@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import nn
@@ -128,7 +129,11 @@ class Trainer:
         self.journal.draw()
 
     def _load(self) -> None:
-        state = torch.load(self.state_file, weights_only=True, map_location=self.model.device)
+        try:
+            state = torch.load(self.state_file, weights_only=True, map_location=self.model.device)
+        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+            problem = f"{self.state_file} cannot be read: {error}"
+            raise TrainingError(f"{problem}; remove it to begin anew, or take another run folder") from error
         parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         saved = {name: value.shape for name, value in state["model"].items()}
         if saved != {name: p.shape for name, p in parameters.items()}:
