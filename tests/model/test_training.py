@@ -22,6 +22,7 @@ from rmt_model.cli import main
 from rmt_model.config import RMTConfig
 from rmt_model.data.background import Background
 from rmt_model.data.documents import DocumentSource, read_lines
+from rmt_model.data.mentions import WithMentions
 from rmt_model.data.paper import PaperSource
 from rmt_model.data.planted import PlantedSource
 from rmt_model.data.story import Asked, Kept, Mode, Source, Story, Wish
@@ -147,17 +148,22 @@ def test_for_recall_notes_stand_one_behind_the_other(build) -> None:
 
 
 def test_a_mention_is_not_what_the_memory_is_for(tokenizer) -> None:
-    mentions = "He went out. She moved on. It opens late. It is opened. It was left. They find it. It is in the way. "
+    mentions = "Mary was bored. The office is shut. Some office was open. Nobody saw Mary leave. "
     background = Background.of([PROSE + mentions * 40], tokenizer)
-    source = PlantedSource("train", ("person_place",), mentions=(background, tokenizer))
-    passed = 0
+    kept = (Kept(1, 0, "in the office", 16),)
+    told = _Told("John is here.", "Mary is in the office.", kept=kept, focus=kept)
+    source, passed = WithMentions(told, background, tokenizer), 0
     for seed in range(200):
         story = source.draw(Random(seed), Wish("focus", 300))
-        for number, statement in enumerate(story.statements):
-            if statement in mentions:
-                passed += 1
-                assert number not in {kept.after for kept in (*(story.asked[0].kept or ()), *(story.kept or ()))}
-    assert passed > 3
+        others = [one for one in story.statements if one not in told.story.statements]
+        passed += len(others)
+        assert all(one in mentions for one in others)
+        assert len(others) <= 1
+        for each in (*(story.kept or ()), *(story.asked[0].kept or ())):
+            assert story.statements[each.after] == "Mary is in the office."
+    assert 50 < passed < 110
+    crowded = [source.draw(Random(seed), Wish("focus", 30)) for seed in range(50)]
+    assert all(story == told.story for story in crowded)
 
 
 def test_a_row_holds_a_documents_questions_and_only_answers_are_labels(build, tokenizer) -> None:

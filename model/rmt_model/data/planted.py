@@ -1,12 +1,9 @@
-"""Planted facts: a fact that is asked for, others around it, facts that replace it, and texts that only mention it."""
+"""Planted facts: a fact that is asked for, others around it, and facts that replace it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
-from tokenizers import Tokenizer
-
-from rmt_model.data.background import Background
 from rmt_model.data.facts import SEEN_KINDS, Fact, draw_fact, draw_facts
 from rmt_model.data.story import BEHIND, Asked, Kept, Split, Story, Wish
 from rmt_model.data.words import NO_LEXICON, Lexicon
@@ -15,8 +12,6 @@ __all__ = ["PlantedSource", "story_of_facts"]
 
 _FACT_TOKENS = 20
 """Room for one planted fact."""
-_MENTION_SHARE = 0.4
-"""Share of the documents with a focus that also hold a sentence with a word of the asked fact, but not the fact."""
 _REPLACED_SHARE = 0.15
 _ONE_KIND_SHARE = 0.3
 _TWO_SHARE = 0.2
@@ -31,7 +26,6 @@ class PlantedSource:
         split: Which words are used.
         kinds: Kinds of facts.
         lexicon: Open vocabulary for things.
-        mentions: Background and its tokenizer, to find sentences in that mention what is asked; None for no such.
     """
 
     def __init__(
@@ -39,12 +33,10 @@ class PlantedSource:
         split: Split,
         kinds: Sequence[str] = SEEN_KINDS,
         lexicon: Lexicon = NO_LEXICON,
-        mentions: tuple[Background, Tokenizer] | None = None,
     ) -> None:
         self.split: Split = split
         self.kinds = tuple(kinds)
         self.lexicon = lexicon
-        self.mentions = mentions
 
     def draw(self, rng: Random, wish: Wish) -> Story:
         """Facts in any order, the asked ones among them."""
@@ -61,21 +53,8 @@ class PlantedSource:
         room -= len(facts)
         if focused and room >= 1 and rng.random() < _REPLACED_SHARE:
             planted.append(_replacing(asked[0], lambda: draw_fact(rng, self.split, (asked[0].kind,), self.lexicon)))
-            room -= 1
-        if focused and room >= 2 and rng.random() < _MENTION_SHARE and (mention := self._mention(rng, asked[0])):
-            planted.append(mention)
         rng.shuffle(planted)
         return story_of_facts(planted, asked)
-
-    def _mention(self, rng: Random, asked: Fact) -> Fact | None:
-        """A sentence of the background with a word of the fact, if one is found: it must not pass for the fact."""
-        if self.mentions is None:
-            return None
-        background, tokenizer = self.mentions
-        words = [word for word in asked.statement.rstrip(".").split() if len(word) > 3] or asked.key.split()
-        word = tokenizer.encode(" " + rng.choice(words), add_special_tokens=False).ids
-        ids = background.mention(rng, word, 2 * _FACT_TOKENS)
-        return Fact("mention", asked.key, tokenizer.decode(ids).strip(), "", "") if ids else None
 
 
 def story_of_facts(planted: Sequence[Fact], asked: Sequence[Fact]) -> Story:
@@ -83,12 +62,12 @@ def story_of_facts(planted: Sequence[Fact], asked: Sequence[Fact]) -> Story:
     return Story(
         statements=tuple(fact.statement for fact in planted),
         asked=tuple(_asked(fact, planted) for fact in asked),
-        kept=tuple(Kept(number, BEHIND, _core(fact)) for number, fact in enumerate(planted) if fact.question),
+        kept=tuple(Kept(number, BEHIND, _core(fact)) for number, fact in enumerate(planted)),
     )
 
 
 def _asked(fact: Fact, planted: Sequence[Fact]) -> Asked:
-    about = [number for number, other in enumerate(planted) if other.question and other.asks_like(fact)]
+    about = [number for number, other in enumerate(planted) if other.asks_like(fact)]
     kept = tuple(Kept(number, 0, planted[number].answer, _WHOLE_MEMORY) for number in about)
     return Asked(fact.question, planted[about[-1]].answer, kept)
 

@@ -15,6 +15,7 @@ from rmt_model.config import RMTConfig
 from rmt_model.data.babi import BabiSource, read_babi_tasks
 from rmt_model.data.background import Background, read_texts, split_by_author
 from rmt_model.data.documents import Document, DocumentSource, read_fairytales, read_lines, read_squad
+from rmt_model.data.mentions import WithMentions
 from rmt_model.data.paper import PAPER_TASKS, PaperSource
 from rmt_model.data.planted import PlantedSource
 from rmt_model.data.story import Source
@@ -162,8 +163,9 @@ class _Opened:
         elif config.kind == "paper":
             self.source = PaperSource([task for task in config.tasks if not isinstance(task, int)] or PAPER_TASKS)
         else:
-            mentions = (background, tokenizer) if background is not None else None
-            self.source = PlantedSource("train", config.kinds, lexicon, mentions)
+            self.source = PlantedSource("train", config.kinds, lexicon)
+        if background is not None:
+            self.source = WithMentions(self.source, background, tokenizer)
 
     def _documents(self) -> Iterable[Document]:
         path = self.config.path
