@@ -46,12 +46,10 @@ class World:
         if (match := _GO.fullmatch(sentence)) and self._has_vector(match[1]):
             self.place[match[1]] = match[2]
         elif match := _TAKE.fullmatch(sentence):
-            self.holder.pop(match[2], None)  # things are carried in the order in which they were taken
             self.holder[match[2]] = match[1]
         elif match := _LEAVE.fullmatch(sentence):
             self.holder[match[2]] = ""
         elif match := _GIVE.fullmatch(sentence):
-            self.holder.pop(match[2], None)
             self.holder[match[2]] = match[3]
             self.given.append((match[1], match[2], match[3]))
         elif match := _LIES.fullmatch(sentence):
@@ -69,7 +67,7 @@ class World:
         return person in _PEOPLE and all(_PEOPLE[p] != _PEOPLE[person] for p in self.place if p != person)
 
     def carried(self, person: str) -> list[str]:
-        """What a person has, what was had first in front."""
+        """What a person has, in the order in which somebody first had it: bAbI's own, but for a few."""
         return [thing for thing, holder in self.holder.items() if holder == person]
 
     def questions(self) -> list[tuple[str, str]]:
