@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from rmt_model.backbone import load_backbone
+from rmt_model.checkpoint import load_checkpoint
 from rmt_model.cli import main
 from rmt_model.config import RMTConfig
 from rmt_model.data.background import Background
@@ -35,6 +38,7 @@ from rmt_model.training.curriculum import Curriculum, Progress
 from rmt_model.training.memory import activation_bytes, free_bytes
 from rmt_model.training.step import StepOptions, run_batch
 from rmt_model.training.trainer import Trainer, TrainerSettings
+from rmt_model.weights import own_weights
 
 PROSE = "It was the best of times. It was the worst of times; nobody knew. The age of wisdom came, and went.\n" * 40
 PLAIN = StepOptions(LessonWeights())
@@ -581,6 +585,38 @@ def test_from_ones_own_lines_to_a_served_checkpoint(
     facts = json.loads(capsys.readouterr().out)
     assert facts["provenance"]["steps"] == 3
     assert facts["weights"] == ("adapter" if adapter else "full")
+
+
+@pytest.mark.parametrize("adapter", ["", "[model.adapter]\nrank = 2"])
+@pytest.mark.parametrize("family", ["gpt2", "qwen2", "gpt_neox"])
+def test_any_causal_language_model_is_trained(written, capsys, backbone_dir, family: str, adapter: str) -> None:
+    base = backbone_dir(family)
+    assert main(["train", str(written(model=f'base = "{base}"\nsegment_tokens = 64\n{adapter}'))]) == 0
+    trained = load_checkpoint(capsys.readouterr().out.strip())
+    fresh = own_weights(load_backbone(base))
+
+    changed = [name for name, weight in own_weights(trained.model.backbone).items() if not weight.equal(fresh[name])]
+    assert len(changed) > 5
+    assert not any("embed" in name or "wte" in name for name in changed)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns of what it finds in torch itself
+def test_a_compiled_body_is_trained(written, capsys) -> None:
+    config = written(max_steps=2)
+    config.write_text("compile = true\n" + config.read_text())
+    assert main(["train", str(config)]) == 0
+    log = (config.parent / "run" / "log.jsonl").read_text()
+    shutil.rmtree(config.parent / "run")
+    config.write_text(config.read_text().replace("compile = true", ""))
+    assert main(["train", str(config)]) == 0
+
+    compiled, plain = (
+        [json.loads(line) for line in text.splitlines()]
+        for text in (log, (config.parent / "run" / "log.jsonl").read_text())
+    )
+    assert losses(compiled) == pytest.approx(losses(plain), rel=1e-2)
 
 
 def test_a_checkpoint_is_trained_further(written, capsys, tiny_checkpoint) -> None:
