@@ -241,7 +241,15 @@ class _InTurn:
         return self.stories[-1]
 
 
-@pytest.mark.parametrize("mode", ["focus", "recall", "both"])
+def test_a_question_in_front_of_the_first_segment_alone_may_be_kept_anyhow(build) -> None:
+    batch = build(_Told("Mary is in the office.")).batch(Random(1), SampleShape("both", 8, 3, 128, 0))
+
+    assert (batch.lesson.rewritten[0] == -1).all()
+    assert (batch.lesson.rewritten[1:] == 0).any()
+    assert (batch.lesson.notes == -100).all()
+
+
+@pytest.mark.parametrize("mode", ["focus", "recall"])
 def test_gate_and_notes_have_lessons(mode: Mode, build, model) -> None:
     batch = build().batch(Random(1), SampleShape(mode, 4, 2, 96, 30))
     lessons = run_batch(model, batch, PLAIN)

@@ -216,7 +216,9 @@ class BatchBuilder:
         size = (shape.segments, shape.lanes, self.config.memory_tokens)
         rewritten, notes = torch.zeros(size, dtype=torch.int8), torch.full(size, -100, dtype=torch.long)
         for lane, one in enumerate(built):
-            kept = one.story.asked[0].kept if shape.mode == "focus" else one.story.kept
+            if shape.mode == "both":  # how a memory should keep a question is for the answers to teach
+                rewritten[:1, lane] = -1
+            kept = {"focus": one.story.asked[0].kept, "recall": one.story.kept, "both": None}[shape.mode]
             if kept is None:
                 for span in filter(len, one.hidden.spans):
                     read_in = shape.segments_of(span)
