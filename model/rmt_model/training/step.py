@@ -63,10 +63,10 @@ def run_batch(model: RecurrentMemoryTransformer, batch: Batch, options: StepOpti
     vectors. The note's: what is written, put through the vocabulary projection, says what the memory should keep, so
     that a memory vector works like the embedding of a token.
     """
-    on_cpu = model.device.type == "cpu"
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=options.bfloat16), _attention(on_cpu):
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=options.bfloat16):
         reading = _read(model, batch, options)
-        losses, rights = zip(*(_answer(model, batch, *item) for item in reading.memories), strict=True)
+        with _attention(model):
+            losses, rights = zip(*(_answer(model, batch, *item) for item in reading.memories), strict=True)
     answer_loss = torch.cat(losses).mean()
     gate_loss = _gate_loss(reading, batch, answer_loss)
     note_loss = _note_loss(model, reading, batch, answer_loss, options.bfloat16)
@@ -80,9 +80,15 @@ def run_batch(model: RecurrentMemoryTransformer, batch: Batch, options: StepOpti
     )
 
 
-def _attention(on_cpu: bool) -> AbstractContextManager[None]:
+def _attention(model: RecurrentMemoryTransformer) -> AbstractContextManager[None]:
     """On the CPU the fused kernel's backward pass takes twice as long as plain products, in bfloat16."""
-    return sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext()
+    return sdpa_kernel(SDPBackend.MATH) if model.device.type == "cpu" else nullcontext()
+
+
+def _write(model: RecurrentMemoryTransformer, memory: Tensor, token_ids: Tensor) -> Tensor:
+    """What a segment writes; the same kernels when it is computed again in the backward pass."""
+    with _attention(model):
+        return model.write(memory, token_ids)
 
 
 def _read(model: RecurrentMemoryTransformer, batch: Batch, options: StepOptions) -> _Reading:
@@ -94,9 +100,9 @@ def _read(model: RecurrentMemoryTransformer, batch: Batch, options: StepOptions)
         token_ids = torch.cat((batch.prefix_of(index), segment), dim=1)
         with _gradients(index >= first):
             if index >= first and options.recompute:
-                written = checkpoint(model.write, memory, token_ids, use_reentrant=False)
+                written = checkpoint(_write, model, memory, token_ids, use_reentrant=False)
             else:
-                written = model.write(memory, token_ids)
+                written = _write(model, memory, token_ids)
             if index >= first:
                 reading.writings.append(written)
                 if isinstance(model.cell.update, GatedUpdate):
