@@ -611,8 +611,8 @@ def test_any_causal_language_model_is_trained(written, capsys, backbone_dir, fam
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # torch.compile warns of what it finds in torch itself
-def test_a_compiled_body_is_trained(written, capsys) -> None:
-    config = written(max_steps=2)
+def test_a_compiled_body_is_trained(written, backbone_dir) -> None:
+    config = written(max_steps=2, model=f'base = "{backbone_dir(layers=1)}"\nsegment_tokens = 64')
     config.write_text("compile = true\n" + config.read_text())
     assert main(["train", str(config)]) == 0
     log = (config.parent / "run" / "log.jsonl").read_text()
@@ -639,7 +639,7 @@ def test_a_checkpoint_is_trained_further(written, capsys, tiny_checkpoint) -> No
 
 @pytest.mark.faults
 def test_a_killed_run_goes_on_with_the_same_curve(written, tmp_path) -> None:
-    command = [sys.executable, "-m", "rmt_model.cli", "train", str(written(max_steps=60, save_every_s=0.01))]
+    command = [sys.executable, "-m", "rmt_model.cli", "train", str(written(max_steps=24, save_every_s=0.01))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def log() -> list[dict[str, Any]]:
@@ -649,11 +649,11 @@ def test_a_killed_run_goes_on_with_the_same_curve(written, tmp_path) -> None:
         )
 
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while len(log()) < 5 and process.poll() is None:
+    while len(log()) < 4 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert 5 <= len(log()) < 60, "it was to be killed in the middle"
+    assert 4 <= len(log()) < 24, "it was to be killed in the middle"
     subprocess.run(command, env=environment, capture_output=True, check=True, timeout=100)
     cut = log()
     for file in (tmp_path / "run").iterdir():
@@ -661,7 +661,7 @@ def test_a_killed_run_goes_on_with_the_same_curve(written, tmp_path) -> None:
             file.unlink()
     subprocess.run(command, env=environment, capture_output=True, check=True, timeout=100)
 
-    assert [record["step"] for record in cut] == list(range(60))
+    assert [record["step"] for record in cut] == list(range(24))
     assert losses(cut) == losses(log())
 
 
