@@ -9,12 +9,11 @@ from random import Random
 from typing import Any
 
 from rmt_model.data.sentences import sentences_of
-from rmt_model.data.story import Asked, Kept, Story, Wish
+from rmt_model.data.story import WHOLE_MEMORY, Asked, Kept, Story, Wish
 from rmt_model.errors import DataError
 
 __all__ = ["Document", "DocumentQuestion", "DocumentSource", "read_fairytales", "read_lines", "read_squad"]
 
-_WHOLE_MEMORY = 16
 _CHARS_PER_TOKEN = 3.6
 """A cautious guess, for choosing how much of a document is taken; what is too long is cut."""
 
@@ -116,7 +115,7 @@ class DocumentSource:
         first, stop = _window(rng, document.sentences, middle, int(wish.room_tokens * _CHARS_PER_TOKEN))
         kept = None
         if question.evidence is not None:
-            kept = (Kept(question.evidence - first, 0, question.answers[0], _WHOLE_MEMORY),)
+            kept = (Kept(question.evidence - first, 0, question.answers[0], WHOLE_MEMORY),)
         asked = Asked(question.question, question.answers[0], kept, question.answers)
         return Story(document.sentences[first:stop], (asked,), None, scattered=False, name=document.name)
 

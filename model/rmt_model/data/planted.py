@@ -5,7 +5,7 @@ from dataclasses import replace
 from random import Random
 
 from rmt_model.data.facts import SEEN_KINDS, Fact, draw_fact, draw_facts
-from rmt_model.data.story import BEHIND, Asked, Kept, Split, Story, Wish
+from rmt_model.data.story import BEHIND, WHOLE_MEMORY, Asked, Kept, Split, Story, Wish
 from rmt_model.data.words import NO_LEXICON, Lexicon
 
 __all__ = ["PlantedSource", "story_of_facts"]
@@ -16,7 +16,6 @@ _REPLACED_SHARE = 0.15
 _ONE_KIND_SHARE = 0.3
 _TWO_SHARE = 0.2
 """Share of the documents that two questions are asked about, where memory is all that there is."""
-_WHOLE_MEMORY = 16
 
 
 class PlantedSource:
@@ -68,7 +67,7 @@ def story_of_facts(planted: Sequence[Fact], asked: Sequence[Fact]) -> Story:
 
 def _asked(fact: Fact, planted: Sequence[Fact]) -> Asked:
     about = [number for number, other in enumerate(planted) if other.asks_like(fact)]
-    kept = tuple(Kept(number, 0, planted[number].answer, _WHOLE_MEMORY) for number in about)
+    kept = tuple(Kept(number, 0, planted[number].answer, WHOLE_MEMORY) for number in about)
     return Asked(fact.question, planted[about[-1]].answer, kept)
 
 

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, Protocol
 
-__all__ = ["BEHIND", "Asked", "Kept", "Mode", "Source", "Split", "Story", "Wish"]
+__all__ = ["BEHIND", "WHOLE_MEMORY", "Asked", "Kept", "Mode", "Source", "Split", "Story", "Wish"]
 
 BEHIND = -1
 """The first memory vector behind those that say something already; nothing is said if too few are left."""
+WHOLE_MEMORY = 16
+"""Memory vectors that change together where a question needs its answer alone; what a model lacks is left out."""
 Mode = Literal["focus", "recall", "both"]
 Split = Literal["train", "validation"]
 

@@ -8,14 +8,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from rmt_model.data.story import Kept
+from rmt_model.data.story import WHOLE_MEMORY, Kept
 
 __all__ = ["OPPOSITE", "World", "kept_for_any_question", "kept_for_focus"]
 
 THINGS = ("football", "milk", "apple")
 _PEOPLE = {"Mary": 0, "John": 1, "Daniel": 2, "Sandra": 3, "Fred": 1, "Bill": 2, "Jeff": 3, "Julie": 3}
 """A memory vector for each person; where two of one vector meet, or somebody else, a story is not understood."""
-_WHOLE_MEMORY = 16
 _ANSWER = 4
 """Vectors that hold the answer, where other vectors hold what it will follow from."""
 _GO = re.compile(r"(\w+) (?:moved|went|went back|journeyed|travelled) to the (\w+)\.")
@@ -145,7 +144,7 @@ def _slots_of(question: str) -> _Slots | None:
 
 
 def _only(answer: str) -> dict[tuple[int, int], str]:
-    return {(0, _WHOLE_MEMORY): answer}
+    return {(0, WHOLE_MEMORY): answer}
 
 
 def _where_is_thing(world: World, thing: str) -> dict[tuple[int, int], str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from rmt_model.config import DtypeName
+from rmt_model.data.paper import PAPER_TASKS
 from rmt_model.errors import DataError
 from rmt_model.evaluation.lengths import length_label, parse_length
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["add_eval"]
 
 Commands = Any  # argparse names the type of `add_subparsers` in private only
-_PAPER_TASKS = ("memorize", "detect", "reasoning")
 
 
 def add_eval(commands: Commands, *, checkpoint: str) -> None:
@@ -71,9 +71,9 @@ def _add_segments(parser: argparse.ArgumentParser, least: Callable[[str], int], 
 
 def _add_paper(tasks: Commands) -> argparse.ArgumentParser:
     parser = _task(tasks, "paper", _paper, "The paper's three memory tasks, by number of segments.")
-    names = ", ".join(_PAPER_TASKS)
+    names = ", ".join(PAPER_TASKS)
     parser.add_argument(
-        "--tasks", nargs="+", choices=_PAPER_TASKS, default=_PAPER_TASKS, metavar="TASK", help=f"{names}; default: all"
+        "--tasks", nargs="+", choices=PAPER_TASKS, default=PAPER_TASKS, metavar="TASK", help=f"{names}; default: all"
     )
     _add_segments(parser, _positive, "segments of the checkpoint's own length, as 1 4 16 64")
     _add_books(parser)
