@@ -10,6 +10,7 @@ import torch
 
 from rmt_model.allocator import keep_freed_memory
 from rmt_model.checkpoint import load_checkpoint
+from rmt_model.data.background import Background
 from rmt_model.data.story import Mode
 from rmt_model.engine import Engine
 from rmt_model.errors import DataError
@@ -66,6 +67,14 @@ class Bench:
         if options.books is None:
             raise DataError("documents longer than their story need other text: name a folder of texts with --books")
         return Books(options.books, self.engine.checkpoint.tokenizer, all_books=options.all_books)
+
+    def haystack(self, books: Books | None, length: int) -> tuple[Background | None, str]:
+        """The text that documents of so many tokens are hidden in, and its digest; none at length 0.
+
+        Raises:
+            DataError: All books together are shorter.
+        """
+        return (books.sentences(length), books.digest) if books and length else (None, "")
 
     def ask(self, examples: Examples, mode: Mode) -> None:
         """Read the examples of a series and ask their questions."""

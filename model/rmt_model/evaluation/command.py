@@ -117,7 +117,7 @@ def _babilong(options: argparse.Namespace) -> None:
         for number in options.tasks:
             babi = BabiTask(options.babi, number, options.split, bench.encode)
             for length in options.lengths:
-                text, digest = (books.sentences(length), books.digest) if books and length else (None, "")
+                text, digest = bench.haystack(books, length)
                 examples = BabilongExamples(babi, length, text, seed=options.seed, books=digest)
                 if examples.left_out:
                     left_out = f"{examples.left_out} of {len(babi.questions)} stories are longer, and left out"
@@ -153,7 +153,7 @@ def _qa(options: argparse.Namespace) -> None:
         books = bench.books(options) if any(options.lengths) else None
         settings = {"articles": options.articles} | ({"part": options.part} if options.fairytaleqa else {})
         for length in options.lengths:
-            text, digest = (books.sentences(length), books.digest) if books and length else (None, "")
+            text, digest = bench.haystack(books, length)
             given = {**settings, "books": digest}
             examples = DocumentExamples(group, documents, length, text, bench.encode, seed=options.seed, settings=given)
             bench.ask(examples, options.mode)
