@@ -9,12 +9,13 @@ import pytest
 from rmt_model.data.babi import BabiSource, read_babi, read_babi_tasks, split_stories, story_of
 from rmt_model.data.documents import DocumentSource, read_fairytales, read_lines, read_squad
 from rmt_model.data.facts import KINDS, SEEN_KINDS, UNSEEN_KINDS, draw_fact
+from rmt_model.data.forms import FORMS, asked_along, kept_for_any_question, kept_for_focus, read_question
 from rmt_model.data.paper import PAPER_TASKS, PLACES, PaperSource
 from rmt_model.data.planted import PlantedSource
 from rmt_model.data.sentences import sentences_of
 from rmt_model.data.story import Kept, Story, Wish
 from rmt_model.data.words import POOLS, Lexicon
-from rmt_model.data.world import World, kept_for_any_question, kept_for_focus
+from rmt_model.data.world import World
 from rmt_model.errors import DataError
 
 PROSE = "It was the best of times. It was the worst of times; nobody knew. The age of wisdom came, and went.\n" * 40
@@ -78,12 +79,64 @@ def test_a_missing_task_is_named(tmp_path: Path) -> None:
 def test_a_story_that_fits_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "qa1_train.txt").write_text(STORY * 20)
     source = BabiSource(read_babi_tasks(tmp_path, [1], "train"))
-    lengths = {len(source.draw(Random(seed), Wish("focus", 20)).statements) for seed in range(30)}
+    lengths = {len(source.draw(Random(seed), Wish("focus", 20)).statements) for seed in range(60)}
 
-    assert lengths == {2}
-    assert {len(source.draw(Random(seed), Wish("focus", 99)).statements) for seed in range(30)} == {2, 3}
-    several = [source.draw(Random(seed), Wish("recall", 99, questions=3)) for seed in range(9)]
-    assert all([one.question for one in story.asked] == ["Where is Mary?", "Where is John?"] for story in several)
+    assert lengths == {1, 2}
+    assert {len(source.draw(Random(seed), Wish("focus", 99)).statements) for seed in range(60)} == {1, 2, 3}
+
+
+def test_a_story_is_asked_all_along_what_is_known_there(tmp_path: Path) -> None:
+    """For a focus nothing but its question, for recall any: always with the answer that holds there."""
+    (tmp_path / "qa1_train.txt").write_text(STORY * 20)
+    source = BabiSource(read_babi_tasks(tmp_path, [1], "train"))
+    asked = 0
+    for seed in range(60):
+        for mode in ("focus", "recall"):
+            story = source.draw(Random(seed), Wish(mode, 99, questions=5))  # type: ignore[arg-type]
+            main, *others = story.asked
+            assert main.after is None
+            for each in others:
+                assert each.after is not None
+                world, read = World(), read_question(each.question)
+                assert all(world.take(sentence) for sentence in story.statements[: each.after + 1])
+                assert read is not None
+                assert read.answer(world) == each.answer != ""
+                assert mode == "recall" or each.question == main.question
+            asked += len(others)
+    assert asked > 300
+
+
+def test_nothing_is_asked_along_a_story_that_is_not_understood() -> None:
+    strange = ("Mary is bored.", "Mary went to the garden.")
+
+    assert asked_along(Random(1), strange, "Where is Mary?", 5, only=False) == []
+    assert asked_along(Random(1), strange[1:], "Why is Mary bored?", 5, only=False) == []
+    assert {one.question for one in asked_along(Random(1), strange[1:], "Where is Mary?", 60, only=False)} == {
+        "Where is Mary?",
+        "Is Mary in the garden?",
+        "How many objects is Mary carrying?",
+        "What is Mary carrying?",
+    }
+
+
+def test_every_question_that_can_be_asked_is_understood_and_has_an_answer() -> None:
+    told = (
+        "Fred went to the school.",
+        "Mary went to the attic.",
+        "Fred grabbed the apple there.",
+        "Fred travelled to the office.",
+        "Fred handed the apple to Bill.",
+        "The barn is east of the office.",
+    )
+    world = World()
+    assert all(world.take(sentence) for sentence in told)
+    asked = [question for form in FORMS for question in form.ask(world)]
+
+    assert len({next(form for form in FORMS if re.fullmatch(form.pattern, question)) for question in asked}) == 13
+    for question in asked:
+        read = read_question(question)
+        assert read is not None
+        assert read.answer(world), question
 
 
 def test_a_focus_keeps_the_answer_and_nothing_else() -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,6 +42,7 @@ from rmt_model.weights import own_weights
 
 PROSE = "It was the best of times. It was the worst of times; nobody knew. The age of wisdom came, and went.\n" * 40
 PLAIN = StepOptions(LessonWeights())
+PER_ROW = ("ids", "labels", "owners", "seen", "steps")
 FOCUS_ONLY = Modes(focus=1, recall=0, both=0)
 
 
@@ -95,11 +96,11 @@ def test_what_is_trained_is_what_is_served(build, tokenizer) -> None:
     for lane in range(4):
         asked = served.question("Where is Mary?")
         assert batch.prefix[lane].tolist() == served.focus("Where is Mary?")
-        row = batch.at_end.ids[lane].tolist()
-        assert row[60 : 60 + len(asked)] == asked
+        assert batch.at_end.ids[lane].tolist()[: len(asked)] == asked
         answer = [label for label in batch.at_end.labels[lane].tolist() if label >= 0]
         assert tokenizer.decode(answer) == " in the office\n"
-        assert batch.at_end.labels[lane, 60 + len(asked) - 1] == answer[0]
+        assert batch.at_end.labels[lane, len(asked) - 1] == answer[0]
+        assert set(batch.at_end.seen[lane].tolist()) == {60}
 
 
 @pytest.mark.parametrize(("mode", "lengths"), [("focus", [1, 1, 1]), ("both", [1, 0, 0]), ("recall", [0, 0, 0])])
@@ -182,16 +183,60 @@ def test_a_row_holds_a_documents_questions_and_only_answers_are_labels(build, to
         assert "Question" not in text
 
 
-def test_midway_questions_are_asked_when_the_answer_is_there(build, tokenizer) -> None:
-    builder = build(_Told("Mary is in the office.", focus=[Kept(0, 0, "in the office", 16)]))
-    asked = 0
-    for seed in range(20):
-        batch = builder.batch(Random(seed), SampleShape("focus", 4, 3, 128, 10))
-        for read, questions in batch.midway:
-            for lane in questions.lanes.tolist():
-                assert "Mary is in the office." in "".join(in_document(batch, tokenizer, lane)[:read])
-                asked += 1
-    assert asked > 10
+def test_questions_along_the_way_come_when_the_answer_is_there(build, tokenizer) -> None:
+    """Each behind the statement that it is asked after, and before the one that follows."""
+    told = _Told("Mary is in the office.", "Mary is in the garden.")
+    main = told.story.asked[0]
+    told.story = replace(told.story, asked=(main, replace(main, after=0), replace(main, answer="in the garden")))
+    builder, early = build(told), 0
+    for seed in range(30):
+        batch = builder.batch(Random(seed), SampleShape("focus", 4, 3, 128, 40, questions=4))
+        for lane in range(4):
+            texts = [segment[lane].tolist() for segment in (*batch.segments, batch.partial)]
+            for index, asked in enumerate((*batch.asked, batch.at_end)):
+                owned = asked.owners[lane].unique().tolist() if asked is not None else []
+                for owner in filter(lambda owner: owner >= 0, owned):
+                    here = asked.owners[lane] == owner
+                    seen = int(asked.seen[lane][here][0])
+                    before = tokenizer.decode([*chain.from_iterable(texts[:index]), *texts[index][:seen]])
+                    at_end = index == 3 and seen == 40
+                    assert "Mary is in the office." in before
+                    assert ("Mary is in the garden." in before) == at_end
+                    early += not at_end
+    assert early > 60
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("mode", ["focus", "both", "recall"])
+def test_a_question_along_the_way_is_what_a_document_ending_there_would_be_asked(
+    mode: Mode, family: str, attention: str, tiny_backbone, build
+) -> None:
+    """Branches of one pass give the losses that served prompts give, one by one."""
+    builder = build(PaperSource(), PlantedSource("train"))
+    model = RecurrentMemoryTransformer(tiny_backbone(family), builder.config).eval()
+    model.backbone.set_attn_implementation(attention)
+    torch.nn.init.normal_(model.cell.initial, std=0.1)
+    batch, checked = builder.batch(Random(4), SampleShape(mode, 3, 2, 96, 40, questions=3)), 0
+    losses: list[float] = []
+    with torch.no_grad():
+        memory = model.cell.fresh(3)
+        for index, asked in enumerate((*batch.asked, batch.at_end)):
+            text = batch.segments[index] if index < 2 else batch.partial
+            prefix = batch.prefix_of(index)
+            for number in range(asked.count if asked is not None else 0):
+                lane, columns = asked.owners.eq(number).nonzero().unbind(1)
+                one, labels = lane[:1], asked.labels[lane[0], columns]
+                seen = int(asked.seen[lane[0], columns[0]])
+                served = torch.cat((prefix[one], text[one, :seen], asked.ids[one][:, columns]), dim=1)
+                logits = model.project(model.hidden_after(memory[one], served))[0, -len(columns) :]
+                losses.append(torch.nn.functional.cross_entropy(logits, labels).item())
+                checked += 0 < seen < text.shape[1]
+            memory = model.read(memory, torch.cat((prefix, text), dim=1))
+        together = run_batch(model, batch, PLAIN).answer_loss
+
+    assert checked > 3
+    assert together == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
 
 def test_sources_are_drawn_by_weight(tokenizer, build) -> None:
@@ -215,19 +260,23 @@ def test_a_long_answer_counts_no_more_than_a_short_one(build, model, tokenizer) 
     long.story = replace(
         long.story, asked=(replace(long.story.asked[0], answer="in the office of the bathroom again"),)
     )
-    one, other = (build(source).batch(Random(1), shape) for source in (short, long))
     background = Background.of([PROSE], tokenizer)
-    builder = BatchBuilder(tokenizer, build().config, background, [WeightedSource(_InTurn(short, long), 1.0)])
-    together = builder.batch(Random(1), replace(shape, lanes=2))
-    alone = []
-    for source, lane in ((short, 0), (long, 1)):
-        batch = build(source).batch(Random(1), shape)
-        width = batch.at_end.ids.shape[1]
-        row = replace(batch.at_end, ids=together.at_end.ids[lane : lane + 1, :width])
-        alone.append(run_batch(model, replace(batch, at_end=row), PLAIN).answer_loss)
+    builder = BatchBuilder(tokenizer, build().config, background, [WeightedSource(_InTurn(long, short), 1.0)])
+    both = builder.batch(Random(1), replace(shape, lanes=2))
 
-    assert one.at_end.ids.shape[1] < other.at_end.ids.shape[1]
-    assert run_batch(model, together, PLAIN).answer_loss == pytest.approx(sum(alone) / 2, rel=1e-4)
+    def alone(lane: int) -> Any:
+        def of(rows: torch.Tensor) -> torch.Tensor:
+            return rows[lane : lane + 1]
+
+        asked = both.at_end
+        owners = torch.where(asked.owners == lane, 0, -1)
+        questions = replace(asked, owners=owners, labels=asked.labels.where(owners == 0, -100), count=1)
+        questions = replace(questions, **{name: of(getattr(questions, name)) for name in PER_ROW})
+        return replace(both, shape=shape, prefix=of(both.prefix), partial=of(both.partial), at_end=questions)
+
+    losses = [run_batch(model, alone(lane), PLAIN).answer_loss for lane in range(2)]
+    assert len(set((both.at_end.labels >= 0).sum(1).tolist())) == 2
+    assert run_batch(model, both, PLAIN).answer_loss == pytest.approx(sum(losses) / 2, rel=1e-4)
 
 
 class _InTurn:
@@ -290,7 +339,6 @@ def test_recomputed_activations_give_the_same_gradients(build, model) -> None:
 def test_truncation_really_cuts_gradients(build, model) -> None:
     """What the first memory gets is the proof: it is reached through every segment, or not at all."""
     batch = build().batch(Random(1), SampleShape("recall", 2, 4, 96, 30))
-    batch = replace(batch, midway=())
     start = model.cell.initial
 
     def of_start(bptt_segments: int | None) -> float:
@@ -308,7 +356,7 @@ def test_truncation_really_cuts_gradients(build, model) -> None:
 def test_a_truncated_step_is_the_step_that_starts_from_that_memory(build, model) -> None:
     """The loss of the last two segments, from a memory that the first two left behind, and nothing else."""
     shape = SampleShape("recall", 2, 4, 96, 30)
-    batch = replace(build().batch(Random(1), shape), midway=())
+    batch = build().batch(Random(1), shape)
     lesson = batch.lesson
     with torch.no_grad():
         memory = model.read_all(model.cell.fresh(2), list(batch.segments[:2]))
@@ -316,6 +364,7 @@ def test_a_truncated_step_is_the_step_that_starts_from_that_memory(build, model)
         batch,
         segments=batch.segments[2:],
         lesson=replace(lesson, rewritten=lesson.rewritten[2:], notes=lesson.notes[2:]),
+        asked=batch.asked[2:],
     )
     truncated = gradients(model, batch, replace(PLAIN, bptt_segments=2))
     model.cell.fresh = lambda lanes: memory  # type: ignore[method-assign]

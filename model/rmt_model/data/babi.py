@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
+from rmt_model.data.forms import asked_along, kept_for_any_question, kept_for_focus, read_question
 from rmt_model.data.story import Asked, Split, Story, Wish
-from rmt_model.data.world import World, kept_for_any_question, kept_for_focus
+from rmt_model.data.world import World
 from rmt_model.errors import DataError
 
 __all__ = ["BabiQuestion", "BabiSource", "babi_file", "read_babi", "read_babi_tasks", "split_stories", "story_of"]
@@ -20,6 +21,9 @@ _LINE = re.compile(r"(\d+) (.+)")
 _HELD_OUT = 10
 """One story in so many is for validation."""
 _TRIES = 32
+_SAMPLE = 200
+"""Questions of a task that are looked at to see what forms they have."""
+_RETOLD_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ def read_babi_tasks(folder: Path, tasks: Sequence[int], split: Split) -> dict[in
 
 
 class BabiSource:
-    """Stories of some tasks, all tasks equally often.
+    """Stories of some tasks, all equally often; half are cut off anywhere and asked something else of the tasks' forms.
 
     Attributes:
         tokens_per_sentence: How long a sentence is taken to be when it must fit.
@@ -115,27 +119,34 @@ class BabiSource:
 
     def __init__(self, questions: Mapping[int, Sequence[BabiQuestion]]) -> None:
         self.questions = {task: tuple(of_task) for task, of_task in questions.items()}
+        some = (read_question(one.question) for of_task in self.questions.values() for one in of_task[:_SAMPLE])
+        self.forms = list(dict.fromkeys(one.form for one in some if one is not None))
 
     def draw(self, rng: Random, wish: Wish) -> Story:
-        """One story, cut off at one of its questions; the shortest of some where they do not fit."""
+        """One story, cut off at one of its questions or elsewhere; the shortest of some where they do not fit."""
         questions = self.questions[rng.choice(tuple(self.questions))]
         most = wish.room_tokens // self.tokens_per_sentence
-        drawn = [rng.choice(questions) for _ in range(_TRIES)]
-        fitting = next((one for one in drawn if len(one.sentences) <= most), None)
-        story = story_of(fitting or min(drawn, key=lambda one: len(one.sentences)))
-        return replace(story, asked=(*story.asked, *_more_questions(rng, story, wish.questions - 1)))
+        told = self._retold(rng, rng.choice(questions), most) if rng.random() < _RETOLD_SHARE else None
+        if told is None:
+            drawn = [rng.choice(questions) for _ in range(_TRIES)]
+            fitting = next((one for one in drawn if len(one.sentences) <= most), None)
+            told = fitting or min(drawn, key=lambda one: len(one.sentences))
+        story, only = story_of(told), wish.mode != "recall"
+        more = asked_along(rng, told.sentences, told.question, wish.questions, only=only)
+        return replace(story, asked=(*story.asked, *more))
+
+    def _retold(self, rng: Random, question: BabiQuestion, most: int) -> BabiQuestion | None:
+        """The same story up to any sentence, with a question that can be answered there; None where there is none."""
+        sentences = question.sentences[: rng.randint(1, max(1, min(len(question.sentences), most)))]
+        world = World()
+        if not all(world.take(sentence) for sentence in sentences):
+            return None
+        form = rng.choice([form for form in self.forms if any(form.ask(world))] or [None])
+        read = form and read_question(asked := rng.choice(list(form.ask(world))))
+        return replace(question, sentences=sentences, question=asked, answer=read.answer(world)) if read else None
 
 
 def story_of(question: BabiQuestion) -> Story:
     """The story of one question, with what a memory should keep of it."""
     asked = Asked(question.question, question.answer, kept_for_focus(question.sentences, question.question))
     return Story(question.sentences, (asked,), kept_for_any_question(question.sentences))
-
-
-def _more_questions(rng: Random, story: Story, most: int) -> list[Asked]:
-    """Other questions about the end of a story, where all of it is understood."""
-    world = World()
-    if most < 1 or not all(world.take(sentence) for sentence in story.statements):
-        return []
-    others = [(asked, answer) for asked, answer in world.questions() if asked != story.asked[0].question]
-    return [Asked(*one, kept_for_focus(story.statements, one[0])) for one in rng.sample(others, min(most, len(others)))]

@@ -57,6 +57,9 @@ def _inserted(story: Story, sentence: str, at: int) -> Story:
     def moved(kept: tuple[Kept, ...] | None) -> tuple[Kept, ...] | None:
         return kept and tuple(replace(each, after=each.after + (each.after >= at)) for each in kept)
 
-    asked = tuple(replace(each, kept=moved(each.kept)) for each in story.asked)
+    asked = tuple(
+        replace(each, kept=moved(each.kept), after=None if each.after is None else each.after + (each.after >= at))
+        for each in story.asked
+    )
     statements = (*story.statements[:at], sentence, *story.statements[at:])
     return replace(story, statements=statements, asked=asked, kept=moved(story.kept))

@@ -5,11 +5,13 @@ which both speak of the place that is asked about.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Literal
 
+from rmt_model.data.forms import asked_along, kept_for_any_question, kept_for_focus
 from rmt_model.data.story import Asked, Story, Wish
-from rmt_model.data.world import OPPOSITE, kept_for_any_question, kept_for_focus
+from rmt_model.data.world import OPPOSITE
 
 __all__ = ["PAPER_TASKS", "PLACES", "PaperSource", "PaperTask"]
 
@@ -28,14 +30,18 @@ class PaperSource:
         self.tasks = tuple(tasks)
 
     def draw(self, rng: Random, wish: Wish) -> Story:
-        """One story; the wish is not needed, one or two sentences fit anywhere."""
-        del wish
+        """One story of one or two sentences, which fit anywhere."""
         task = rng.choice(self.tasks)
-        if task == "reasoning":
-            return _reasoning(rng)
-        person, place = rng.choice(_PEOPLE), rng.choice(PLACES)
-        statement = f"{person} {rng.choice(_WAYS)} to the {place}."
-        return _story((statement,), f"Where is {person}?", place, at_start=task == "memorize")
+        story = _reasoning(rng) if task == "reasoning" else _one_fact(rng, at_start=task == "memorize")
+        asked, only = story.asked[0], wish.mode != "recall"
+        more = asked_along(rng, story.statements, asked.question, wish.questions, only=only)
+        return replace(story, asked=(asked, *more))
+
+
+def _one_fact(rng: Random, *, at_start: bool) -> Story:
+    """Somebody goes somewhere."""
+    person, place = rng.choice(_PEOPLE), rng.choice(PLACES)
+    return _story((f"{person} {rng.choice(_WAYS)} to the {place}.",), f"Where is {person}?", place, at_start=at_start)
 
 
 def _reasoning(rng: Random) -> Story:

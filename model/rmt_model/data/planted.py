@@ -12,6 +12,7 @@ __all__ = ["PlantedSource", "story_of_facts"]
 
 _FACT_TOKENS = 20
 """Room for one planted fact."""
+_MOST_ASKED = 6
 _REPLACED_SHARE = 0.15
 _ONE_KIND_SHARE = 0.3
 _TWO_SHARE = 0.2
@@ -42,7 +43,7 @@ class PlantedSource:
         focused = wish.mode == "focus"
         room = wish.room_tokens // _FACT_TOKENS
         crowded = focused or not wish.remembered
-        questions = max(1, min(wish.questions, room))
+        questions = 1 if wish.mode != "recall" else max(1, min(wish.questions + 1, _MOST_ASKED, room))
         if not crowded:  # a memory holds few statements
             questions = min(questions, 2) if rng.random() < _TWO_SHARE else 1
         others = min(rng.choice((0, 0, 1, 1, 2, 3, 4) if crowded else (0, 0, 0, 1)), max(0, room - questions))
@@ -53,7 +54,9 @@ class PlantedSource:
         if focused and room >= 1 and rng.random() < _REPLACED_SHARE:
             planted.append(_replacing(asked[0], lambda: draw_fact(rng, self.split, (asked[0].kind,), self.lexicon)))
         rng.shuffle(planted)
-        return story_of_facts(planted, asked)
+        story = story_of_facts(planted, asked)
+        earlier = filter(None, (_asked_early(rng, planted, rng.choice(asked)) for _ in range(wish.questions)))
+        return replace(story, asked=(*story.asked, *(one for one in earlier if one not in story.asked)))
 
 
 def story_of_facts(planted: Sequence[Fact], asked: Sequence[Fact]) -> Story:
@@ -69,6 +72,13 @@ def _asked(fact: Fact, planted: Sequence[Fact]) -> Asked:
     about = [number for number, other in enumerate(planted) if other.asks_like(fact)]
     kept = tuple(Kept(number, 0, planted[number].answer, WHOLE_MEMORY) for number in about)
     return Asked(fact.question, planted[about[-1]].answer, kept)
+
+
+def _asked_early(rng: Random, planted: Sequence[Fact], fact: Fact) -> Asked | None:
+    """The question of a fact after some statement, where it has an answer there already."""
+    after = rng.randrange(len(planted))
+    known = [other for other in planted[: after + 1] if other.asks_like(fact)]
+    return Asked(fact.question, known[-1].answer, after=after) if known else None
 
 
 def _core(fact: Fact) -> str:

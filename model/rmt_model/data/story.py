@@ -34,28 +34,30 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question about a whole story.
+    """A question about a story.
 
     Attributes:
         question: What is asked.
         answer: The answer that is taught.
         kept: What a memory with this question as focus should keep; None where nobody knows.
         answers: All answers that are right, for scoring; the one that is taught where empty.
+        after: Number of the statement that it is asked after, before the next one is read; None: at the very end.
     """
 
     question: str
     answer: str
     kept: tuple[Kept, ...] | None = None
     answers: tuple[str, ...] = ()
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Statements in order, and what is asked behind the last.
+    """Statements in order, and what is asked about them.
 
     Attributes:
         statements: Sentences, or longer passages.
-        asked: Questions about all of them.
+        asked: Questions; the first is asked at the very end, and is what a focus is about.
         kept: What a memory that does not know the questions should keep; None where nobody knows.
         scattered: Whether other text may stand between the statements; False keeps them together.
         at_start: Whether the statements stand at the very beginning of the document.
@@ -77,13 +79,13 @@ class Wish:
     Attributes:
         mode: How it will be read.
         room_tokens: Most tokens that the statements may have together.
-        questions: Most questions that may be asked.
+        questions: About how many there is room for besides the one at the end, all over the document.
         remembered: Whether anything is read before the segment with the question.
     """
 
     mode: Mode
     room_tokens: int
-    questions: int = 1
+    questions: int = 0
     remembered: bool = True
 
 

@@ -14,8 +14,9 @@ from rmt_model.data.haystack import DoesNotFitError, Hidden, Layout, cut_out, hi
 from rmt_model.data.story import BEHIND, Asked, Kept, Mode, Source, Story, Wish
 from rmt_model.errors import DataError
 from rmt_model.prompt import PromptBuilder
+from rmt_model.training.questions import Question, Questions
 
-__all__ = ["Batch", "BatchBuilder", "Lesson", "Questions", "SampleShape", "WeightedSource"]
+__all__ = ["Batch", "BatchBuilder", "Lesson", "SampleShape", "WeightedSource"]
 
 _MOVED_SHARE = 0.9
 """Share of the statements on both sides of a segment's end that are moved into one segment."""
@@ -41,7 +42,7 @@ class SampleShape:
         segments: Whole segments before the partial one, n.
         segment_tokens: S.
         partial_tokens: Tokens of the partial segment that is read with the question, 0..S-1.
-        questions: Questions asked of each document at its end, at most.
+        questions: Questions asked of each document in each segment, at most.
     """
 
     mode: Mode
@@ -59,31 +60,6 @@ class SampleShape:
     def segments_of(self, span: range) -> range:
         """Numbers of the segments that hold (part of) the tokens of `span`; n is the partial one's."""
         return range(span.start // self.segment_tokens, (span.stop - 1) // self.segment_tokens + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """Questions with their answers, the questions of one document in one right-padded row.
-
-    Attributes:
-        lanes: Document of each row, [rows].
-        ids: Partial segment, questions and answers, [rows, L].
-        labels: Token that should follow each position where that is an answer's, else -100, [rows, L].
-        owners: Number of the question that the label belongs to, else -1, [rows, L].
-        count: Number of questions.
-    """
-
-    lanes: Tensor
-    ids: Tensor
-    labels: Tensor
-    owners: Tensor
-    count: int
-
-    def to(self, device: torch.device) -> "Questions":
-        """The same questions on a device."""
-        return Questions(
-            self.lanes.to(device), self.ids.to(device), self.labels.to(device), self.owners.to(device), self.count
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +82,20 @@ class Batch:
     Attributes:
         shape: What its documents have in common.
         prefix: Focus in front of every segment, or of the first only, [lanes, P]; P is 0 for recall.
-        segments: Token ids, [n, lanes, S].
+        segments: Token ids of whole segments, [n, lanes, S].
+        partial: Token ids behind them, [lanes, partial].
         lesson: What is known of the memory.
-        at_end: Questions asked behind the partial segment.
-        midway: Questions asked with no partial segment right after some segment: (segments read, questions).
+        asked: Questions in each whole segment; None where there are none. n of them.
+        at_end: Questions in the partial segment and at its end.
     """
 
     shape: SampleShape
     prefix: Tensor
     segments: Tensor
+    partial: Tensor
     lesson: Lesson
+    asked: tuple[Questions | None, ...]
     at_end: Questions
-    midway: tuple[tuple[int, Questions], ...]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
@@ -125,9 +103,10 @@ class Batch:
             self.shape,
             self.prefix.to(device),
             self.segments.to(device),
+            self.partial.to(device),
             Lesson(self.lesson.rewritten.to(device), self.lesson.notes.to(device)),
+            tuple(one and one.to(device) for one in self.asked),
             self.at_end.to(device),
-            tuple((read, asked.to(device)) for read, asked in self.midway),
         )
 
     def prefix_of(self, segment: int) -> Tensor:
@@ -168,14 +147,16 @@ class BatchBuilder:
         built = [self._document(rng, shape) for _ in range(shape.lanes)]
         whole = shape.segments * shape.segment_tokens
         ids = torch.tensor([one.hidden.ids[:whole] for one in built], dtype=torch.long)
-        asked = [(lane, one.hidden.ids[whole:], asked) for lane, one in enumerate(built) for asked in one.story.asked]
+        partial = torch.tensor([one.hidden.ids[whole:] for one in built], dtype=torch.long)
+        *asked, at_end = self._asked(rng, shape, built)
         return Batch(
             shape=shape,
             prefix=self._prefix(shape, built),
             segments=ids.view(shape.lanes, shape.segments, shape.segment_tokens).transpose(0, 1),
+            partial=partial.view(shape.lanes, shape.partial_tokens),
             lesson=self._lesson(shape, built),
-            at_end=self._questions(asked),
-            midway=self._midway(rng, shape, built),
+            asked=tuple(Questions.of(here, shape.lanes, self.prompts.newline) if here else None for here in asked),
+            at_end=Questions.of(at_end, shape.lanes, self.prompts.newline),
         )
 
     def _document(self, rng: Random, shape: SampleShape) -> _Built:
@@ -190,7 +171,7 @@ class BatchBuilder:
                 room = _WHOLE_DOCUMENT
             elif rng.random() > _DENSE_SHARE:
                 room = rng.randint(min(room, 32), room)
-            story = source.draw(rng, Wish(shape.mode, int(squeezed * room), shape.questions, shape.segments > 0))
+            story = source.draw(rng, self._wish(shape, int(squeezed * room)))
             in_memory = shape.segments > 0 and rng.random() < _IN_MEMORY_SHARE
             reach = whole if in_memory else shape.document_tokens
             try:
@@ -198,6 +179,9 @@ class BatchBuilder:
             except DoesNotFitError as error:
                 problem, squeezed = str(error), _SQUEEZE * squeezed
         raise DataError(f"no story out of {_TRIES} fits into a document of {shape.document_tokens} tokens: {problem}")
+
+    def _wish(self, shape: SampleShape, room: int) -> Wish:
+        return Wish(shape.mode, room, shape.questions * (shape.segments + 1), shape.segments > 0)
 
     def _hidden(self, rng: Random, story: Story, shape: SampleShape, reach: int) -> Hidden:
         if self.background is None:
@@ -247,49 +231,38 @@ class BatchBuilder:
             used = max(used, first + len(ids))
             yield one.hidden.spans[each.after], first, ids[: room - first]
 
-    def _midway(self, rng: Random, shape: SampleShape, built: Sequence[_Built]) -> tuple[tuple[int, Questions], ...]:
-        """Questions of one early place, for the lanes where the answer is known to be the same from there on."""
-        if shape.segments < 2:
-            return ()
-        read = rng.randint(1, shape.segments - 1)
-        asked: list[tuple[int, list[int], Asked]] = []
+    def _asked(self, rng: Random, shape: SampleShape, built: Sequence[_Built]) -> list[list[Question]]:
+        """The questions of each segment: in every document the one at its end, and some of the others."""
+        segments: list[list[Question]] = [[] for _ in range(shape.segments + 1)]
         for lane, one in enumerate(built):
-            for each in one.story.asked:
-                known = [one.hidden.spans[kept.after].stop for kept in each.kept or () if kept.vector == 0]
-                if known and known[-1] <= read * shape.segment_tokens:
-                    asked.append((lane, [], each))
-        return ((read, self._questions(asked)),) if asked else ()
+            for index, here in enumerate(self._places(rng, shape, one)):
+                last = here[:1] if index == shape.segments else []  # the one at the end
+                others = here[len(last) :]
+                some = rng.sample(others, min(len(others), shape.questions - len(last)))
+                segments[index] += [
+                    self._question(lane, place - index * shape.segment_tokens, each) for place, each in (*last, *some)
+                ]
+        return segments
 
-    def _questions(self, asked: Sequence[tuple[int, list[int], Asked]]) -> Questions:
-        """One right-padded row for each document: partial segment, then its questions, each with its answer.
+    def _places(self, rng: Random, shape: SampleShape, built: _Built) -> list[list[tuple[int, Asked]]]:
+        """The questions that may be asked in each segment, with the tokens of the document before each."""
+        places: list[dict[tuple[int, str], Asked]] = [{} for _ in range(shape.segments + 1)]
+        main = built.story.asked[0]
+        for each in built.story.asked:
+            if shape.mode == "recall" or each.question == main.question:
+                place = _place(rng, built, each, shape.document_tokens)
+                places[place // shape.segment_tokens].setdefault((place, each.question), each)
+        return [[(place, each) for (place, _), each in here.items()] for here in places]
 
-        The first question of a row is what a served question looks like; those behind it cost little and teach as much.
-        """
-        rows: dict[int, _Row] = {}
-        for number, (lane, partial, each) in enumerate(asked):
-            row = rows.setdefault(lane, _Row(list(partial)))
-            row.extend(self.prompts.question(each.question), number=-1)
-            row.extend(self.encode(" " + each.answer) + self.stop, number=number)
-        width = max(len(row.ids) for row in rows.values()) - 1
-        ids = torch.full((len(rows), width), self.prompts.newline, dtype=torch.long)
-        labels = torch.full((len(rows), width), -100, dtype=torch.long)
-        owners = torch.full((len(rows), width), -1, dtype=torch.long)
-        for index, row in enumerate(rows.values()):
-            length = len(row.ids) - 1
-            ids[index, :length] = torch.tensor(row.ids[:-1])
-            owner = torch.tensor(row.owners[1:])
-            owners[index, :length] = owner
-            labels[index, :length] = torch.tensor(row.ids[1:]).where(owner >= 0, -100)
-        return Questions(torch.tensor(list(rows)), ids, labels, owners, len(asked))
+    def _question(self, lane: int, seen: int, asked: Asked) -> Question:
+        answer = self.encode(" " + asked.answer) + self.stop
+        return Question(lane, seen, self.prompts.question(asked.question), answer)
 
 
-class _Row:
-    """Token ids, and the number of the question that each is an answer's token of, or -1."""
-
-    def __init__(self, partial: list[int]) -> None:
-        self.ids = partial
-        self.owners = [-1] * len(partial)
-
-    def extend(self, ids: Sequence[int], number: int) -> None:
-        self.ids.extend(ids)
-        self.owners.extend([number] * len(ids))
+def _place(rng: Random, built: _Built, asked: Asked, end: int) -> int:
+    """Tokens of the document before a question: behind its statement, and before the next one."""
+    if asked.after is None:
+        return end
+    spans = built.hidden.spans
+    following = spans[asked.after + 1].start if asked.after + 1 < len(spans) else end
+    return rng.randint(spans[asked.after].stop, max(following, spans[asked.after].stop))

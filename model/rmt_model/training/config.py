@@ -101,6 +101,9 @@ class Stage(_Strict):
         default=4096, description="about how many tokens one batch reads, all lanes together"
     )
     max_lanes: PositiveInt = Field(default=32, description="most documents of a batch")
+    questions: PositiveInt = Field(
+        default=6, description="most questions asked of a document in each segment, where its source has so many"
+    )
     longest_share: Share = Field(
         default=0.5, description="share of batches with the most segments; others have any fewer"
     )

@@ -72,15 +72,15 @@ class Curriculum:
         most = stage.most_segments(mode)
         segments = most if rng.random() < stage.longest_share else rng.randint(0, most)
         length = rng.choice(stage.segment_tokens)
-        questions = rng.randint(1, max(1, min(6, length // 32))) if mode == "recall" else 1
         if segments == 0:
-            partial = rng.randint(min(_QUESTION_TOKENS * questions + 4, length - 1), length - 1)
+            partial = rng.randint(min(_QUESTION_TOKENS, length - 1), length - 1)
         else:  # mostly a short one: what there is to learn lies in the segments before it
             partial = rng.randrange(0, length if rng.random() < 0.3 else min(_SHORT_PARTIAL, length))
         around = 2 * self.memory_tokens + (0 if mode == "recall" else _FOCUS_TOKENS)
-        document = segments * (length + around) + partial + around + _QUESTION_TOKENS * questions
+        branches = (segments + 1) * stage.questions * _QUESTION_TOKENS
+        document = segments * (length + around) + partial + around + branches
         lanes = max(_LEAST_LANES, min(stage.max_lanes, stage.step_tokens // document))
-        return SampleShape(mode, lanes, segments, length, partial, questions)
+        return SampleShape(mode, lanes, segments, length, partial, stage.questions)
 
     def advance(self, progress: Progress, results: Sequence[tuple[SampleShape, float]]) -> None:
         """Count a step whose batches had these accuracies; go to the next stage when this one is done."""

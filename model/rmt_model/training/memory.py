@@ -13,6 +13,7 @@ __all__ = ["activation_bytes", "fits_in_memory", "free_bytes"]
 _HIDDEN_COPIES, _INNER_COPIES = 16, 5
 """Activations that one layer keeps for each token, counted on Llama in float32: so many times the width, so many times
 the width inside the feed-forward part."""
+_QUESTION_TOKENS = 16
 _SHARE = 0.6
 """Share of the free memory that activations may take."""
 
@@ -22,7 +23,8 @@ def activation_bytes(model: RecurrentMemoryTransformer, shape: SampleShape, bptt
     config = model.backbone.config
     inner = getattr(config, "intermediate_size", None) or 4 * model.hidden
     segments = shape.segments if bptt_segments is None else min(shape.segments, bptt_segments)
-    tokens = shape.lanes * (segments + 1) * (shape.segment_tokens + 2 * model.cell.memory_tokens)
+    asked = _QUESTION_TOKENS * shape.questions
+    tokens = shape.lanes * (segments + 1) * (shape.segment_tokens + 2 * model.cell.memory_tokens + asked)
     per_token = config.num_hidden_layers * (_HIDDEN_COPIES * model.hidden + _INNER_COPIES * inner)
     return int(4 * tokens * per_token)
 

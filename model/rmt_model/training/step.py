@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from rmt_model.memory_cell import GatedUpdate
 from rmt_model.recurrent import RecurrentMemoryTransformer
-from rmt_model.training.batches import Batch, Questions
+from rmt_model.training.batches import Batch
 from rmt_model.training.config import LessonWeights
+from rmt_model.training.questions import Questions
 
 __all__ = ["StepOptions", "StepResult", "run_batch"]
 
@@ -48,9 +50,9 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What reading the segments left behind: gate logits and written vectors of those with gradients."""
+    """What reading left behind: what was said to questions, gate logits and written vectors of those with gradients."""
 
-    memories: list[tuple[Tensor, Questions, int]]
+    answers: list[tuple[Tensor, Tensor]]
     gates: list[Tensor]
     writings: list[Tensor]
     first: int
@@ -65,8 +67,7 @@ def run_batch(model: RecurrentMemoryTransformer, batch: Batch, options: StepOpti
     """
     with torch.autocast(model.device.type, torch.bfloat16, enabled=options.bfloat16):
         reading = _read(model, batch, options)
-        with _attention(model):
-            losses, rights = zip(*(_answer(model, batch, *item) for item in reading.memories), strict=True)
+    losses, rights = zip(*reading.answers, strict=True)
     answer_loss = torch.cat(losses).mean()
     gate_loss = _gate_loss(reading, batch, answer_loss)
     note_loss = _note_loss(model, reading, batch, answer_loss, options.bfloat16)
@@ -85,33 +86,56 @@ def _attention(model: RecurrentMemoryTransformer) -> AbstractContextManager[None
     return sdpa_kernel(SDPBackend.MATH) if model.device.type == "cpu" else nullcontext()
 
 
-def _write(model: RecurrentMemoryTransformer, memory: Tensor, token_ids: Tensor) -> Tensor:
-    """What a segment writes; the same kernels when it is computed again in the backward pass."""
-    with _attention(model):
-        return model.write(memory, token_ids)
-
-
 def _read(model: RecurrentMemoryTransformer, batch: Batch, options: StepOptions) -> _Reading:
     count = len(batch.segments)
     first = max(0, count - options.bptt_segments) if options.bptt_segments is not None else 0
     reading = _Reading([], [], [], first)
-    memory, midway = model.cell.fresh(batch.shape.lanes), dict(batch.midway)
+    memory = model.cell.fresh(batch.shape.lanes)
     for index, segment in enumerate(batch.segments):
-        token_ids = torch.cat((batch.prefix_of(index), segment), dim=1)
+        prefix, asked = batch.prefix_of(index), batch.asked[index] if index >= first else None
         with _gradients(index >= first):
-            if index >= first and options.recompute:
-                written = checkpoint(_write, model, memory, token_ids, use_reentrant=False)
-            else:
-                written = _write(model, memory, token_ids)
+            run = partial(checkpoint, _segment, use_reentrant=False) if options.recompute else _segment
+            written, said = run(model, memory, prefix, segment, asked, write=True)
             if index >= first:
                 reading.writings.append(written)
                 if isinstance(model.cell.update, GatedUpdate):
                     reading.gates.append(_float32(model.cell.update.logits, memory, written))
+            if asked is not None:
+                reading.answers.append(_answers(model, said, asked))
             memory = _float32(model.cell.update, memory, written)
-        if index + 1 in midway:
-            reading.memories.append((memory, midway[index + 1], index + 1))
-    reading.memories.append((memory, batch.at_end, count))
+    _, said = _segment(model, memory, batch.prefix_of(count), batch.partial, batch.at_end, write=False)
+    reading.answers.append(_answers(model, said, batch.at_end))
     return reading
+
+
+def _segment(
+    model: RecurrentMemoryTransformer,
+    memory: Tensor,
+    prefix: Tensor,
+    segment: Tensor,
+    asked: Questions | None,
+    *,
+    write: bool,
+) -> tuple[Tensor, Tensor]:
+    """What a segment writes, [lanes, M, d], and the final hidden states of the questions in it, [lanes, B, d]."""
+    embeddings = model.embed(torch.cat((prefix, segment), dim=1))
+    inputs = model.cell.surround(memory, embeddings) if write else model.cell.precede(memory, embeddings)
+    trunk, before = inputs.shape[1], model.cell.memory_tokens + prefix.shape[1]
+    branches: dict[str, Tensor] = {}
+    if asked is not None:
+        inputs = torch.cat((inputs, model.embed(asked.ids)), dim=1)
+        mask = _for_attention(model, asked.mask(trunk, before), inputs.dtype)
+        branches = {"attention_mask": mask, "position_ids": asked.positions(trunk, before)}
+    with _attention(model):
+        hidden = model.body(inputs_embeds=inputs, use_cache=False, **branches).last_hidden_state
+    return model.cell.written(hidden[:, :trunk]), hidden[:, trunk:]
+
+
+def _for_attention(model: RecurrentMemoryTransformer, sees: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask as the backbone's attention takes it: PyTorch's own takes booleans, others what is added to the scores."""
+    if model.backbone.config._attn_implementation == "sdpa":
+        return sees
+    return torch.zeros_like(sees, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
 
 
 @contextmanager
@@ -126,14 +150,10 @@ def _float32(function: Callable[[Tensor, Tensor], Tensor], old: Tensor, written:
         return function(old, written)
 
 
-def _answer(
-    model: RecurrentMemoryTransformer, batch: Batch, memory: Tensor, asked: Questions, segments_read: int
-) -> tuple[Tensor, Tensor]:
+def _answers(model: RecurrentMemoryTransformer, said: Tensor, asked: Questions) -> tuple[Tensor, Tensor]:
     """Mean loss over the tokens of each question's answer, so that long ones count no more; and which are all right."""
-    prefix = batch.prefix_of(segments_read)[asked.lanes]
-    hidden = model.hidden_after(memory[asked.lanes], torch.cat((prefix, asked.ids), dim=1))[:, prefix.shape[1] :]
     wanted = asked.labels >= 0
-    logits, labels, owners = model.project(hidden[wanted]), asked.labels[wanted], asked.owners[wanted]
+    logits, labels, owners = model.project(said[wanted]), asked.labels[wanted], asked.owners[wanted]
     wrong = torch.zeros(asked.count, dtype=torch.long, device=labels.device)
     wrong.index_add_(0, owners, (logits.argmax(-1) != labels).long())
     losses = functional.cross_entropy(logits.float(), labels, reduction="none")

@@ -1,0 +1,119 @@
+"""Questions asked in the middle of a segment, each on a branch of its own that leaves no trace in what is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+__all__ = ["Question", "Questions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of one document.
+
+    Attributes:
+        lane: The document.
+        seen: Tokens of the segment that stand before it.
+        ids: The question.
+        answer: The answer, with what ends it.
+    """
+
+    lane: int
+    seen: int
+    ids: Sequence[int]
+    answer: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """The questions in one segment of all documents, those of one document one after another in a right-padded row.
+
+    A question sees the memory, the segment up to its own place, and itself: exactly what it would see if the document
+    ended there. So a document that is read once can be asked everywhere.
+
+    Attributes:
+        ids: Questions and answers, [lanes, B].
+        labels: Token that should follow each position where that is an answer's, else -100, [lanes, B].
+        owners: Number of the question that each position belongs to, else -1, [lanes, B].
+        seen: Tokens of the segment that each position sees, [lanes, B].
+        steps: How far each position is behind the place where its question branches off, [lanes, B].
+        count: Number of questions.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    owners: Tensor
+    seen: Tensor
+    steps: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, questions: Sequence[Question], lanes: int, padding: int) -> Self:
+        """Lay out questions; rows are filled up with the token `padding`."""
+        rows = [_Row() for _ in range(lanes)]
+        for number, question in enumerate(questions):
+            rows[question.lane].add(number, question)
+        width = max(len(row.ids) for row in rows)
+
+        def filled(name: str, value: int) -> Tensor:
+            lists = (getattr(row, name) for row in rows)
+            return torch.tensor([one + [value] * (width - len(one)) for one in lists], dtype=torch.long)
+
+        return cls(
+            ids=filled("ids", padding),
+            labels=filled("labels", -100),
+            owners=filled("owners", -1),
+            seen=filled("seen", 0),
+            steps=filled("steps", 0),
+            count=len(questions),
+        )
+
+    def to(self, device: torch.device) -> Self:
+        """The same questions on a device."""
+        moved = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "count"}
+        return type(self)(**{name: value.to(device) for name, value in moved.items()}, count=self.count)
+
+    def positions(self, trunk: int, before: int) -> Tensor:
+        """Positions [lanes, trunk + B] of what is read, `trunk` long, and the questions behind it.
+
+        Args:
+            trunk: Length of what is read: memory, focus and segment, and memory again where it is written.
+            before: What of it stands in front of the segment.
+        """
+        lanes = len(self.ids)
+        read = torch.arange(trunk, device=self.ids.device).expand(lanes, -1)
+        return torch.cat((read, before + self.seen + self.steps), dim=1)
+
+    def mask(self, trunk: int, before: int) -> Tensor:
+        """Which positions see which, bool [lanes, 1, trunk + B, trunk + B]; arguments as for `positions`."""
+        lanes, width = self.ids.shape
+        at = torch.arange(trunk + width, device=self.ids.device)
+        causal = at[:, None] >= at
+        sees_read = at[:trunk] < (before + self.seen)[..., None]
+        same = self.owners[:, :, None] == self.owners[:, None, :]
+        own = same & causal[trunk:, trunk:]
+        branches = torch.cat((sees_read, own), dim=2)
+        read = causal[:trunk].expand(lanes, -1, -1)
+        return torch.cat((read, branches), dim=1).unsqueeze(1)
+
+
+class _Row:
+    """The questions of one document while they are laid out."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.labels: list[int] = []
+        self.owners: list[int] = []
+        self.seen: list[int] = []
+        self.steps: list[int] = []
+
+    def add(self, number: int, question: Question) -> None:
+        ids = [*question.ids, *question.answer[:-1]]
+        self.ids += ids
+        self.labels += [-100] * (len(question.ids) - 1) + list(question.answer)
+        self.owners += [number] * len(ids)
+        self.seen += [question.seen] * len(ids)
+        self.steps += range(len(ids))
