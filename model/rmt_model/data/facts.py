@@ -63,6 +63,21 @@ _VOWELS = ["a", "e", "i", "o", "u", "ai", "ei", "ia", "ou"]
 _CODAS = ["l", "m", "n", "r", "s", "t", "nd", "rk", "x"]
 
 
+def _forms(verb: str) -> tuple[str, str, str]:
+    """Base form, past and participle; the last two are mostly one."""
+    base, past, *participle = verb.split()
+    return base, past, participle[0] if participle else past
+
+
+_DEEDS = """sell sold, lose lost, find found, steal stole stolen, paint painted, repair repaired, break broke broken,
+    borrow borrowed, lend lent, send sent, bring brought, carry carried, draw drew drawn, design designed,
+    discover discovered, receive received, return returned, damage damaged, clean cleaned, inherit inherited,
+    admire admired, examine examined, order ordered, deliver delivered, choose chose chosen, refuse refused,
+    bury buried, burn burned, wash washed, weigh weighed, wrap wrapped, hang hung, throw threw thrown"""
+DEEDS = tuple(map(_forms, _DEEDS.split(",")))
+"""What people do to things."""
+
+
 class _Words:
     """Draws words for one fact from one split."""
 
@@ -85,6 +100,10 @@ class _Words:
     def _word(self, pool: str) -> str:
         any_word = self.lexicon.draw(self.rng, self.split) if self.rng.random() < _OPEN_SHARE else None
         return any_word or POOLS[pool].draw(self.rng, self.split)
+
+    def attribute(self) -> str:
+        """What a thing may have; half of the words come from the open vocabulary."""
+        return self._word("attribute")
 
     def code(self) -> str:
         return "".join(self.rng.choice("0123456789") for _ in range(self.rng.randint(3, 6)))
@@ -195,6 +214,21 @@ def _hidden_by(w: _Words) -> Fact:
     return Fact("hidden_by", thing, statement, f"Who hid the {thing}?", person)
 
 
+def _attribute(w: _Words) -> Fact:
+    thing, attribute = w.thing(w.pick("object", "opened", "place", "event")), w.attribute()
+    value = w.pick(w.coined(), w.code(), w.thing("object", 0.0), w.thing("colour", 0.0))
+    statement = w.pick(f"The {attribute} of the {thing} is {value}.", f"The {thing} has the {attribute} {value}.")
+    return Fact("attribute", thing, statement, f"What is the {attribute} of the {thing}?", value)
+
+
+def _deed(w: _Words) -> Fact:
+    person, thing, (base, past, participle) = w.person(), w.thing("object"), w.rng.choice(DEEDS)
+    statement = w.pick(f"{person} {past} the {thing}.", f"The {thing} was {participle} by {person}.")
+    if w.rng.random() < 0.3:
+        return Fact("deed", person, statement, f"What did {person} {base}?", f"the {thing}")
+    return Fact("deed", thing, statement, f"Who {past} the {thing}?", person)
+
+
 def _age(w: _Words) -> Fact:
     person, age = w.person(), str(w.rng.randint(11, 99))
     statement = w.pick(f"{person} is {age} years old.", f"{person} has reached the age of {age}.")
@@ -225,6 +259,8 @@ KINDS: dict[str, Callable[[_Words], Fact]] = {
     "relation": _relation,
     "colour": _colour,
     "hidden_by": _hidden_by,
+    "attribute": _attribute,
+    "deed": _deed,
     "age": _age,
     "called": _called,
     "maker": _maker,

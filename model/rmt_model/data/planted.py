@@ -14,6 +14,7 @@ _FACT_TOKENS = 20
 """Room for one planted fact."""
 _MOST_ASKED = 6
 _REPLACED_SHARE = 0.15
+_TRIES = 50
 _ONE_KIND_SHARE = 0.3
 _TWO_SHARE = 0.2
 """Share of the documents that two questions are asked about, where memory is all that there is."""
@@ -52,7 +53,8 @@ class PlantedSource:
         asked, planted = facts[:questions], list(facts)
         room -= len(facts)
         if focused and room >= 1 and rng.random() < _REPLACED_SHARE:
-            planted.append(_replacing(asked[0], lambda: draw_fact(rng, self.split, (asked[0].kind,), self.lexicon)))
+            later = _replacing(asked[0], lambda: draw_fact(rng, self.split, (asked[0].kind,), self.lexicon))
+            planted += [later] if later else []
         rng.shuffle(planted)
         story = story_of_facts(planted, asked)
         earlier = filter(None, (_asked_early(rng, planted, rng.choice(asked)) for _ in range(wish.questions)))
@@ -87,10 +89,11 @@ def _core(fact: Fact) -> str:
     return fact.statement[min(at for at, _ in parts) : max(at + length for at, length in parts)]
 
 
-def _replacing(fact: Fact, draw: Callable[[], Fact]) -> Fact:
-    """A fact about the same thing with another answer."""
-    while True:
+def _replacing(fact: Fact, draw: Callable[[], Fact]) -> Fact | None:
+    """A fact about the same thing with another answer, if one of some that are drawn can be made into it."""
+    for _ in range(_TRIES):
         other = draw()
-        if other.question.startswith(fact.question.split(fact.key)[0]) and other.answer != fact.answer:
+        if other.question.replace(other.key, fact.key) == fact.question and other.answer != fact.answer:
             statement = other.statement.replace(other.key, fact.key)
             return replace(fact, statement=statement, answer=other.answer)
+    return None

@@ -99,6 +99,11 @@ _POOLS = {
         harvest, picnic, lecture, tournament, inspection, coronation, premiere, reunion, eclipse,
         ceremony, sale, race, audit"""
     ),
+    "attribute": Pool.of(
+        """weight, owner, number, title, origin, height, value, purpose, material, size, address, motto, symbol,
+        flavour, shape, length, founder, sponsor, language, season, rank, label, pattern, guardian, rule,
+        currency, capital, emblem, signal, melody"""
+    ),
     "colour": Pool.of(
         """red, green, blue, white, black, silver, grey, yellow, crimson, purple, brown, scarlet, amber, ivory, orange,
         pink, violet, turquoise, golden, beige, maroon, indigo, olive, magenta, lilac"""
