@@ -42,7 +42,6 @@ from rmt_model.weights import own_weights
 
 PROSE = "It was the best of times. It was the worst of times; nobody knew. The age of wisdom came, and went.\n" * 40
 PLAIN = StepOptions(LessonWeights())
-PER_ROW = ("ids", "labels", "owners", "seen", "steps")
 FOCUS_ONLY = Modes(focus=1, recall=0, both=0)
 
 
@@ -239,6 +238,20 @@ def test_a_question_along_the_way_is_what_a_document_ending_there_would_be_asked
     assert together == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
 
+def test_answers_are_counted_by_source(tokenizer, build, model) -> None:
+    sources = [WeightedSource(_Told("Mary is in the office."), 1.0, "one"), WeightedSource(PaperSource(), 1.0, "two")]
+    builder = BatchBuilder(tokenizer, build().config, Background.of([PROSE], tokenizer), sources)
+    batch = builder.batch(Random(2), SampleShape("recall", 8, 2, 128, 10, questions=3))
+    result, single = run_batch(model, batch, PLAIN), batch.sources.count("one")
+
+    assert set(result.sources) == {"one", "two"}
+    assert 0 < result.sources["one"].questions == single
+    questions = sum(one.questions for one in result.sources.values())
+    assert questions == sum(one.count for one in (*batch.asked, batch.at_end) if one is not None) > 8
+    total = sum(one.loss for one in result.sources.values())
+    assert total / questions == pytest.approx(result.answer_loss, rel=1e-5)
+
+
 def test_sources_are_drawn_by_weight(tokenizer, build) -> None:
     sources = [WeightedSource(PaperSource(["detect"]), 3.0), WeightedSource(PaperSource(["reasoning"]), 1.0)]
     builder = BatchBuilder(tokenizer, build().config, Background.of([PROSE], tokenizer), sources)
@@ -270,8 +283,9 @@ def test_a_long_answer_counts_no_more_than_a_short_one(build, model, tokenizer) 
 
         asked = both.at_end
         owners = torch.where(asked.owners == lane, 0, -1)
-        questions = replace(asked, owners=owners, labels=asked.labels.where(owners == 0, -100), count=1)
-        questions = replace(questions, **{name: of(getattr(questions, name)) for name in PER_ROW})
+        questions = replace(asked, owners=owners, labels=asked.labels.where(owners == 0, -100))
+        rows = {name: of(getattr(questions, name)) for name in ("ids", "labels", "owners", "seen", "steps")}
+        questions = replace(questions, **rows, lanes=torch.tensor([0]))
         return replace(both, shape=shape, prefix=of(both.prefix), partial=of(both.partial), at_end=questions)
 
     losses = [run_batch(model, alone(lane), PLAIN).answer_loss for lane in range(2)]

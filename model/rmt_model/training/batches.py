@@ -87,6 +87,7 @@ class Batch:
         lesson: What is known of the memory.
         asked: Questions in each whole segment; None where there are none. n of them.
         at_end: Questions in the partial segment and at its end.
+        sources: Name of each document's source.
     """
 
     shape: SampleShape
@@ -96,6 +97,7 @@ class Batch:
     lesson: Lesson
     asked: tuple[Questions | None, ...]
     at_end: Questions
+    sources: tuple[str, ...]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
@@ -107,6 +109,7 @@ class Batch:
             Lesson(self.lesson.rewritten.to(device), self.lesson.notes.to(device)),
             tuple(one and one.to(device) for one in self.asked),
             self.at_end.to(device),
+            self.sources,
         )
 
     def prefix_of(self, segment: int) -> Tensor:
@@ -117,16 +120,24 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class WeightedSource:
-    """A source of stories, and how often it is drawn from compared with the others."""
+    """A source of stories.
+
+    Attributes:
+        source: The source.
+        weight: How often it is drawn from, compared with the others.
+        name: What the log calls it.
+    """
 
     source: Source
     weight: float
+    name: str = "source"
 
 
 @dataclass(frozen=True, slots=True)
 class _Built:
     story: Story
     hidden: Hidden
+    source: str
 
 
 class BatchBuilder:
@@ -157,6 +168,7 @@ class BatchBuilder:
             lesson=self._lesson(shape, built),
             asked=tuple(Questions.of(here, shape.lanes, self.prompts.newline) if here else None for here in asked),
             at_end=Questions.of(at_end, shape.lanes, self.prompts.newline),
+            sources=tuple(one.source for one in built),
         )
 
     def _document(self, rng: Random, shape: SampleShape) -> _Built:
@@ -165,17 +177,17 @@ class BatchBuilder:
         weights = [one.weight for one in self.sources]
         problem, squeezed = "", 1.0
         for _ in range(_TRIES):
-            source = rng.choices(self.sources, weights)[0].source
+            drawn = rng.choices(self.sources, weights)[0]
             room = shape.document_tokens
             if self.background is None:
                 room = _WHOLE_DOCUMENT
             elif rng.random() > _DENSE_SHARE:
                 room = rng.randint(min(room, 32), room)
-            story = source.draw(rng, self._wish(shape, int(squeezed * room)))
+            story = drawn.source.draw(rng, self._wish(shape, int(squeezed * room)))
             in_memory = shape.segments > 0 and rng.random() < _IN_MEMORY_SHARE
             reach = whole if in_memory else shape.document_tokens
             try:
-                return _Built(story, self._hidden(rng, story, shape, reach))
+                return _Built(story, self._hidden(rng, story, shape, reach), drawn.name)
             except DoesNotFitError as error:
                 problem, squeezed = str(error), _SQUEEZE * squeezed
         raise DataError(f"no story out of {_TRIES} fits into a document of {shape.document_tokens} tokens: {problem}")

@@ -5,9 +5,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 __all__ = ["Journal"]
 
+Curve = list[tuple[float, float]]
 _WINDOW = 25
 """Records that one point of a curve is the mean of."""
 
@@ -41,16 +43,18 @@ class Journal:
         import matplotlib.pyplot as plt  # seconds to import, and only needed here
 
         with plt.rc_context({"svg.hashsalt": "rmt", "backend": "Agg"}):
-            figure, (above, below) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
-            for name, curve in sorted(_accuracies(records).items()):
-                above.plot(*zip(*curve, strict=True), label=name, marker=".", linewidth=1.2)
+            figure, panels = plt.subplots(3, 1, figsize=(8, 10), sharex=True, layout="constrained")
+            modes, sources, below = panels
+            for axes, curves in ((modes, _by_mode(records)), (sources, _by_source(records))):
+                for name, curve in sorted(curves.items()):
+                    axes.plot(*zip(*curve, strict=True), label=name, marker=".", linewidth=1.2)
+                axes.set(ylabel="answers wholly right", ylim=(-0.02, 1.02))
             for name in ("loss", "gate_loss", "note_loss"):
                 points = _means([(r["step"], r[name]) for r in records if r[name] > 0])
                 if points:
                     below.plot(*zip(*points, strict=True), label=name.replace("_", " "))
-            above.set(ylabel="answers wholly right", ylim=(-0.02, 1.02))
             below.set(xlabel="step", ylabel="loss", yscale="log")
-            for axes in (above, below):
+            for axes in panels:
                 for step in _stage_starts(records):
                     axes.axvline(step, color="0.8", linewidth=0.8)
                 axes.grid(alpha=0.3)
@@ -59,7 +63,7 @@ class Journal:
             plt.close(figure)
 
 
-def read_records(path: Path) -> list[dict[str, float]]:
+def read_records(path: Path) -> list[dict[str, Any]]:
     """The lines of a journal; a torn last one, which a killed run leaves behind, is left out."""
     if not path.exists():
         return []
@@ -72,19 +76,28 @@ def read_records(path: Path) -> list[dict[str, float]]:
     return records
 
 
-def _accuracies(records: Sequence[dict[str, float]]) -> dict[str, list[tuple[float, float]]]:
-    """A curve for each mode, without memory and with."""
-    raw: dict[str, list[tuple[float, float]]] = defaultdict(list)
+def _by_mode(records: Sequence[dict[str, Any]]) -> dict[str, Curve]:
+    """Accuracy for each mode, without memory and with."""
+    raw: dict[str, Curve] = defaultdict(list)
     for record in records:
         where = "in one segment" if record["segments"] == 0 else "over segments"
         raw[f"{record['mode']}, {where}"].append((record["step"], record["accuracy"]))
     return {name: _means(points) for name, points in raw.items()}
 
 
-def _means(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _by_source(records: Sequence[dict[str, Any]]) -> dict[str, Curve]:
+    """Accuracy for each source."""
+    raw: dict[str, Curve] = defaultdict(list)
+    for record in records:
+        for name, tally in record.get("sources", {}).items():
+            raw[name].append((record["step"], tally["accuracy"]))
+    return {name: _means(points) for name, points in raw.items()}
+
+
+def _means(points: Curve) -> Curve:
     chunks = [points[at : at + _WINDOW] for at in range(0, len(points), _WINDOW)]
     return [(sum(x for x, _ in chunk) / len(chunk), sum(y for _, y in chunk) / len(chunk)) for chunk in chunks]
 
 
-def _stage_starts(records: Sequence[dict[str, float]]) -> list[float]:
+def _stage_starts(records: Sequence[dict[str, Any]]) -> list[float]:
     return [after["step"] for before, after in pairwise(records) if after["stage"] != before["stage"]]

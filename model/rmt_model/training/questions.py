@@ -40,7 +40,7 @@ class Questions:
         owners: Number of the question that each position belongs to, else -1, [lanes, B].
         seen: Tokens of the segment that each position sees, [lanes, B].
         steps: How far each position is behind the place where its question branches off, [lanes, B].
-        count: Number of questions.
+        lanes: Document of each question, [questions].
     """
 
     ids: Tensor
@@ -48,7 +48,12 @@ class Questions:
     owners: Tensor
     seen: Tensor
     steps: Tensor
-    count: int
+    lanes: Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of questions."""
+        return len(self.lanes)
 
     @classmethod
     def of(cls, questions: Sequence[Question], lanes: int, padding: int) -> Self:
@@ -68,13 +73,12 @@ class Questions:
             owners=filled("owners", -1),
             seen=filled("seen", 0),
             steps=filled("steps", 0),
-            count=len(questions),
+            lanes=torch.tensor([question.lane for question in questions]),
         )
 
     def to(self, device: torch.device) -> Self:
         """The same questions on a device."""
-        moved = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "count"}
-        return type(self)(**{name: value.to(device) for name, value in moved.items()}, count=self.count)
+        return type(self)(**{one.name: getattr(self, one.name).to(device) for one in fields(self)})
 
     def positions(self, trunk: int, before: int) -> Tensor:
         """Positions [lanes, trunk + B] of what is read, `trunk` long, and the questions behind it.

@@ -72,7 +72,7 @@ def prepare(config: TrainingConfig) -> TrainingRun:
     sources = [_Opened(one, background, lexicon, tokenizer) for one in config.sources]
     if background is None:
         _require_length(config, [document for one in sources for document in one.documents], tokenizer)
-    weighted = [WeightedSource(one.source, one.config.weight) for one in sources]
+    weighted = [WeightedSource(one.source, one.config.weight, one.name) for one in sources]
     settings = TrainerSettings(
         stages=config.stages,
         optimizer=config.optimizer,
@@ -166,6 +166,13 @@ class _Opened:
             self.source = PlantedSource("train", config.kinds, lexicon)
         if background is not None:
             self.source = WithMentions(self.source, background, tokenizer)
+
+    @property
+    def name(self) -> str:
+        """Its kind with its tasks, or the name of its file."""
+        config = self.config
+        file = config.path.stem if config.path is not None and config.kind == "lines" else None
+        return " ".join([config.kind, *map(str, config.tasks), *filter(None, [file])])
 
     def _documents(self) -> Iterable[Document]:
         path = self.config.path

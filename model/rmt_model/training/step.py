@@ -17,7 +17,7 @@ from rmt_model.training.batches import Batch
 from rmt_model.training.config import LessonWeights
 from rmt_model.training.questions import Questions
 
-__all__ = ["StepOptions", "StepResult", "run_batch"]
+__all__ = ["StepOptions", "StepResult", "Tally", "run_batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,36 @@ class StepOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """How questions were answered: their number, the sum of their losses, and how many had every answer token right."""
+
+    questions: int = 0
+    loss: float = 0.0
+    right: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.questions + other.questions, self.loss + other.loss, self.right + other.right)
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
-    """Losses and accuracy of one batch; accuracy is the share of questions with every answer token right."""
+    """Losses and accuracy of one batch.
+
+    Attributes:
+        loss: What is differentiated.
+        answer_loss: Mean over the questions.
+        gate_loss: The gate's lesson.
+        note_loss: The note's lesson.
+        accuracy: Share of the questions behind the last whole segment with every answer token right.
+        sources: All questions by the source of their document.
+    """
 
     loss: Tensor
     answer_loss: float
     gate_loss: float
     note_loss: float
     accuracy: float
+    sources: dict[str, Tally]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +100,18 @@ def run_batch(model: RecurrentMemoryTransformer, batch: Batch, options: StepOpti
         gate_loss=gate_loss.item(),
         note_loss=note_loss.item(),
         accuracy=rights[-1].float().mean().item(),
+        sources=_by_source(batch, reading, torch.cat(losses).tolist(), torch.cat(rights).tolist()),
     )
+
+
+def _by_source(batch: Batch, reading: _Reading, losses: list[float], rights: list[bool]) -> dict[str, Tally]:
+    asked = (one for one in (*batch.asked[reading.first :], batch.at_end) if one is not None)
+    lanes = (lane for one in asked for lane in one.lanes.tolist())
+    sources: dict[str, Tally] = {}
+    for lane, loss, right in zip(lanes, losses, rights, strict=True):
+        name = batch.sources[lane]
+        sources[name] = sources.get(name, Tally()) + Tally(1, loss, int(right))
+    return sources
 
 
 def _attention(model: RecurrentMemoryTransformer) -> AbstractContextManager[None]:

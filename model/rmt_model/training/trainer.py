@@ -4,10 +4,11 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,11 +21,11 @@ from rmt_model.training.curriculum import Curriculum, Progress
 from rmt_model.training.journal import Journal
 from rmt_model.training.loader import BatchLoader
 from rmt_model.training.memory import fits_in_memory
-from rmt_model.training.step import StepOptions, StepResult, run_batch
+from rmt_model.training.step import StepOptions, StepResult, Tally, run_batch
 
 __all__ = ["Record", "Trainer", "TrainerSettings"]
 
-Record = dict[str, float | int | str]
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,22 @@ class Trainer:
             "gate_loss": mean("gate_loss"),
             "note_loss": mean("note_loss"),
             "accuracy": mean("accuracy"),
+            "sources": _by_source(results),
             "rate": self.optimizer.param_groups[0]["lr"],
             "waited_s": round(waited, 4),
             "seconds": round(seconds, 3),
         }
+
+
+def _by_source(results: Sequence[StepResult]) -> dict[str, dict[str, float]]:
+    """Number of questions, mean loss and share of right answers of each source."""
+    names = sorted({name for result in results for name in result.sources})
+    tallies = {name: sum((one.sources.get(name, Tally()) for one in results), Tally()) for name in names}
+    return {
+        name: {
+            "questions": tally.questions,
+            "loss": round(tally.loss / tally.questions, 4),
+            "accuracy": round(tally.right / tally.questions, 4),
+        }
+        for name, tally in tallies.items()
+    }
