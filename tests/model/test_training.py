@@ -14,9 +14,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from rmt_model.backbone import load_backbone
@@ -32,10 +34,12 @@ from rmt_model.data.story import Asked, Kept, Mode, Source, Story, Wish
 from rmt_model.errors import DataError, TrainingError
 from rmt_model.prompt import PromptBuilder
 from rmt_model.recurrent import RecurrentMemoryTransformer
-from rmt_model.training.batches import BatchBuilder, SampleShape, WeightedSource
+from rmt_model.training.batches import BatchBuilder, Lesson, SampleShape, WeightedSource
+from rmt_model.training.branches import Branches
 from rmt_model.training.config import LessonWeights, ModelConfig, Modes, OptimizerConfig, Stage, TrainingConfig
 from rmt_model.training.curriculum import Curriculum, Progress
 from rmt_model.training.memory import activation_bytes, free_bytes
+from rmt_model.training.questions import Questions
 from rmt_model.training.step import StepOptions, run_batch
 from rmt_model.training.trainer import Trainer, TrainerSettings
 from rmt_model.weights import own_weights
@@ -99,7 +103,7 @@ def test_what_is_trained_is_what_is_served(build, tokenizer) -> None:
         answer = [label for label in batch.at_end.labels[lane].tolist() if label >= 0]
         assert tokenizer.decode(answer) == " in the office\n"
         assert batch.at_end.labels[lane, len(asked) - 1] == answer[0]
-        assert set(batch.at_end.seen[lane].tolist()) == {60}
+        assert set(batch.at_end.branches.seen[lane].tolist()) == {60}
 
 
 @pytest.mark.parametrize(("mode", "lengths"), [("focus", [1, 1, 1]), ("both", [1, 0, 0]), ("recall", [0, 0, 0])])
@@ -118,10 +122,10 @@ def test_the_lesson_says_which_vectors_change_where(build, tokenizer) -> None:
         for lane in range(3):
             texts = in_document(batch, tokenizer, lane)
             for index, text in enumerate(texts):
-                rewritten = batch.lesson.rewritten[index, lane].tolist()
+                rewritten = batch.lesson.rewritten[index, lane, -1].tolist()
                 if "Mary is in the office." in text:
                     assert rewritten == [1] * 16
-                    said = [token for token in batch.lesson.notes[index, lane].tolist() if token >= 0]
+                    said = [token for token in batch.lesson.notes[index, lane, -1].tolist() if token >= 0]
                     assert tokenizer.decode(said).startswith(" office")
                     seen += 1
                 elif "It is the best." in text:
@@ -144,10 +148,10 @@ def test_for_recall_notes_stand_one_behind_the_other(build) -> None:
     roomy = build(memory_tokens=64)
     batch = roomy.batch(Random(3), SampleShape("recall", 8, 2, 256, 40, questions=2))
     for lane in range(8):
-        vectors = [int(v) for index in range(2) for v in (batch.lesson.notes[index, lane] >= 0).nonzero()]
+        vectors = [int(v) for index in range(2) for v in (batch.lesson.notes[index, lane, -1] >= 0).nonzero()]
         assert sorted(vectors) == list(range(len(vectors)))
         for index in range(2):
-            assert (batch.lesson.rewritten[index, lane][batch.lesson.notes[index, lane] >= 0] == 1).all()
+            assert (batch.lesson.rewritten[index, lane, -1][batch.lesson.notes[index, lane, -1] >= 0] == 1).all()
     assert (batch.lesson.notes >= 0).any()
 
 
@@ -174,7 +178,7 @@ def test_a_row_holds_a_documents_questions_and_only_answers_are_labels(build, to
     asked = build().batch(Random(5), SampleShape("recall", 3, 0, 256, 200, questions=2)).at_end
 
     assert asked.count == 6
-    assert sorted(set(asked.owners.flatten().tolist())) == [-1, 0, 1, 2, 3, 4, 5]
+    assert sorted(set(asked.branches.owners.flatten().tolist())) == [-1, 0, 1, 2, 3, 4, 5]
     for row in range(3):
         labels = asked.labels[row][asked.labels[row] >= 0].tolist()
         text = tokenizer.decode(labels)
@@ -193,10 +197,10 @@ def test_questions_along_the_way_come_when_the_answer_is_there(build, tokenizer)
         for lane in range(4):
             texts = [segment[lane].tolist() for segment in (*batch.segments, batch.partial)]
             for index, asked in enumerate((*batch.asked, batch.at_end)):
-                owned = asked.owners[lane].unique().tolist() if asked is not None else []
+                owned = asked.branches.owners[lane].unique().tolist() if asked is not None else []
                 for owner in filter(lambda owner: owner >= 0, owned):
-                    here = asked.owners[lane] == owner
-                    seen = int(asked.seen[lane][here][0])
+                    here = asked.branches.owners[lane] == owner
+                    seen = int(asked.branches.seen[lane][here][0])
                     before = tokenizer.decode([*chain.from_iterable(texts[:index]), *texts[index][:seen]])
                     at_end = index == 3 and seen == 40
                     assert "Mary is in the office." in before
@@ -224,18 +228,72 @@ def test_a_question_along_the_way_is_what_a_document_ending_there_would_be_asked
             text = batch.segments[index] if index < 2 else batch.partial
             prefix = batch.prefix_of(index)
             for number in range(asked.count if asked is not None else 0):
-                lane, columns = asked.owners.eq(number).nonzero().unbind(1)
+                lane, columns = asked.branches.owners.eq(number).nonzero().unbind(1)
                 one, labels = lane[:1], asked.labels[lane[0], columns]
-                seen = int(asked.seen[lane[0], columns[0]])
+                seen = int(asked.branches.seen[lane[0], columns[0]])
                 served = torch.cat((prefix[one], text[one, :seen], asked.ids[one][:, columns]), dim=1)
                 logits = model.project(model.hidden_after(memory[one], served))[0, -len(columns) :]
-                losses.append(torch.nn.functional.cross_entropy(logits, labels).item())
+                losses.append(functional.cross_entropy(logits, labels).item())
                 checked += 0 < seen < text.shape[1]
             memory = model.read(memory, torch.cat((prefix, text), dim=1))
         together = run_batch(model, batch, PLAIN).answer_loss
 
     assert checked > 3
     assert together == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_segment_writes_at_its_endings_what_it_would_write_if_it_ended_there(
+    family: str, tiny_backbone, build
+) -> None:
+    """Gate and note losses of one pass are those of the shorter segments, each read alone."""
+    builder = build(PaperSource(), PlantedSource("train"))
+    model = RecurrentMemoryTransformer(tiny_backbone(family), builder.config).eval()
+    for parameter in model.cell.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    batch = builder.batch(Random(4), SampleShape("focus", 6, 2, 96, 10, questions=2, endings=3))
+    gates, notes = list[torch.Tensor](), list[torch.Tensor]()
+    with torch.no_grad():
+        memory = model.cell.fresh(6)
+        for index, segment in enumerate(batch.segments):
+            tokens = torch.cat((batch.prefix_of(index), segment), dim=1)
+            for lane in range(6):
+                for ending, seen in enumerate(batch.lesson.seen[index, lane].tolist()):
+                    until = tokens[lane : lane + 1, : tokens.shape[1] - 96 + seen]
+                    written = model.write(memory[lane : lane + 1], until)
+                    rewritten = batch.lesson.rewritten[index, lane, ending]
+                    known, logits = rewritten >= 0, model.cell.update.logits(memory[lane : lane + 1], written)[0]
+                    kept = (rewritten[known] == 0).float()
+                    gates.append(functional.binary_cross_entropy_with_logits(logits[known], kept, reduction="none"))
+                    wanted = batch.lesson.notes[index, lane, ending]
+                    if (wanted >= 0).any():
+                        said = model.project(written[0][wanted >= 0] / model.cell.scale)
+                        notes.append(functional.cross_entropy(said, wanted[wanted >= 0]))
+            memory = model.read(memory, tokens)
+        result = run_batch(model, batch, PLAIN)
+
+    assert len(notes) > 10
+    assert result.gate_loss == pytest.approx(torch.cat(gates).mean().item(), rel=1e-4)
+    assert result.note_loss == pytest.approx(torch.stack(notes).mean().item(), rel=1e-4)
+
+
+def test_the_lesson_of_an_ending_is_of_what_was_read_before_it(build, tokenizer) -> None:
+    builder = build(_Told("Mary is in the office.", focus=[Kept(0, 0, "office", 16)]))
+    before = after = 0
+    for seed in range(30):
+        batch = builder.batch(Random(seed), SampleShape("focus", 3, 2, 128, 40, endings=3))
+        for at in np.ndindex(2, 3, 3):
+            text = tokenizer.decode(batch.segments[at[:2]][: batch.lesson.seen[at]].tolist())
+            rewritten, notes = batch.lesson.rewritten[at].tolist(), batch.lesson.notes[at]
+            if "Mary is in the office." in text:
+                assert rewritten == [1] * 16
+                assert tokenizer.decode(notes[notes >= 0].tolist()).startswith(" office")
+                after += 1
+            elif not any(word in text for word in ("Mary", "is in", "office")):
+                assert rewritten == [0] * 16
+                assert (notes == -100).all()
+                before += 1
+    assert min(before, after) > 50
 
 
 def test_answers_are_counted_by_source(tokenizer, build, model) -> None:
@@ -282,10 +340,10 @@ def test_a_long_answer_counts_no_more_than_a_short_one(build, model, tokenizer) 
             return rows[lane : lane + 1]
 
         asked = both.at_end
-        owners = torch.where(asked.owners == lane, 0, -1)
-        questions = replace(asked, owners=owners, labels=asked.labels.where(owners == 0, -100))
-        rows = {name: of(getattr(questions, name)) for name in ("ids", "labels", "owners", "seen", "steps")}
-        questions = replace(questions, **rows, lanes=torch.tensor([0]))
+        owners = torch.where(asked.branches.owners == lane, 0, -1)
+        branches = Branches(of(owners), of(asked.branches.seen), of(asked.branches.steps))
+        labels = asked.labels.where(owners == 0, -100)
+        questions = Questions(of(asked.ids), of(labels), branches, torch.tensor([0]))
         return replace(both, shape=shape, prefix=of(both.prefix), partial=of(both.partial), at_end=questions)
 
     losses = [run_batch(model, alone(lane), PLAIN).answer_loss for lane in range(2)]
@@ -377,7 +435,7 @@ def test_a_truncated_step_is_the_step_that_starts_from_that_memory(build, model)
     late = replace(
         batch,
         segments=batch.segments[2:],
-        lesson=replace(lesson, rewritten=lesson.rewritten[2:], notes=lesson.notes[2:]),
+        lesson=Lesson(lesson.seen[2:], lesson.rewritten[2:], lesson.notes[2:]),
         asked=batch.asked[2:],
     )
     truncated = gradients(model, batch, replace(PLAIN, bptt_segments=2))

@@ -31,6 +31,10 @@ _SQUEEZE = 0.8
 _WHOLE_DOCUMENT = 1 << 30
 
 
+_Said = tuple[range, int, list[int]]
+"""Tokens of the document that say something to be kept, the first vector for it, and what to say."""
+
+
 @dataclass(frozen=True, slots=True)
 class SampleShape:
     """What all documents of one batch have in common.
@@ -43,6 +47,7 @@ class SampleShape:
         segment_tokens: S.
         partial_tokens: Tokens of the partial segment that is read with the question, 0..S-1.
         questions: Questions asked of each document in each segment, at most.
+        endings: Places in each segment at which the memory has a lesson, besides the segment's end.
     """
 
     mode: Mode
@@ -51,6 +56,7 @@ class SampleShape:
     segment_tokens: int
     partial_tokens: int
     questions: int = 1
+    endings: int = 0
 
     @property
     def document_tokens(self) -> int:
@@ -64,15 +70,21 @@ class SampleShape:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What is known of the memory besides the answers.
+    """What is known of the memory besides the answers, as if each segment ended at K places before its end, and there.
 
     Attributes:
-        rewritten: Memory vectors that a segment should change: 1 yes, 0 no, -1 nobody knows, int8 [n, lanes, M].
-        notes: Token that each memory vector should say after a segment, else -100, [n, lanes, M].
+        seen: Tokens of the segment before each ending, the last being S, [n, lanes, K + 1].
+        rewritten: Memory vectors that should change: 1 yes, 0 no, -1 nobody knows, int8 [n, lanes, K + 1, M].
+        notes: Token that each memory vector should say, else -100, [n, lanes, K + 1, M].
     """
 
+    seen: Tensor
     rewritten: Tensor
     notes: Tensor
+
+    def to(self, device: torch.device) -> "Lesson":
+        """The same lesson on a device."""
+        return Lesson(self.seen.to(device), self.rewritten.to(device), self.notes.to(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +118,7 @@ class Batch:
             self.prefix.to(device),
             self.segments.to(device),
             self.partial.to(device),
-            Lesson(self.lesson.rewritten.to(device), self.lesson.notes.to(device)),
+            self.lesson.to(device),
             tuple(one and one.to(device) for one in self.asked),
             self.at_end.to(device),
             self.sources,
@@ -165,7 +177,7 @@ class BatchBuilder:
             prefix=self._prefix(shape, built),
             segments=ids.view(shape.lanes, shape.segments, shape.segment_tokens).transpose(0, 1),
             partial=partial.view(shape.lanes, shape.partial_tokens),
-            lesson=self._lesson(shape, built),
+            lesson=self._lesson(rng, shape, built),
             asked=tuple(Questions.of(here, shape.lanes, self.prompts.newline) if here else None for here in asked),
             at_end=Questions.of(at_end, shape.lanes, self.prompts.newline),
             sources=tuple(one.source for one in built),
@@ -208,28 +220,26 @@ class BatchBuilder:
         padded = [[self.prompts.newline] * (width - len(prefix)) + prefix for prefix in prefixes]
         return torch.tensor(padded, dtype=torch.long).view(shape.lanes, width)
 
-    def _lesson(self, shape: SampleShape, built: Sequence[_Built]) -> Lesson:
-        size = (shape.segments, shape.lanes, self.config.memory_tokens)
-        rewritten, notes = torch.zeros(size, dtype=torch.int8), torch.full(size, -100, dtype=torch.long)
+    def _lesson(self, rng: Random, shape: SampleShape, built: Sequence[_Built]) -> Lesson:
+        size = (shape.segments, shape.lanes, shape.endings + 1)
+        seen = torch.full(size, shape.segment_tokens)
+        rewritten = torch.zeros((*size, self.config.memory_tokens), dtype=torch.int8)
+        notes = torch.full((*size, self.config.memory_tokens), -100, dtype=torch.long)
         for lane, one in enumerate(built):
-            if shape.mode == "both":  # how a memory should keep a question is for the answers to teach
-                rewritten[:1, lane] = -1
             kept = {"focus": one.story.asked[0].kept, "recall": one.story.kept, "both": None}[shape.mode]
-            if kept is None:
-                for span in filter(len, one.hidden.spans):
-                    read_in = shape.segments_of(span)
-                    rewritten[read_in.start : read_in.stop, lane] = -1
-                continue
-            for span, first, ids in self._said(one, kept):
-                if not span:  # cut off
-                    continue
-                read_in, stop = shape.segments_of(span), first + len(ids)
-                rewritten[read_in.start : read_in.stop, lane, first:stop] = 1
-                if read_in.stop <= shape.segments:
-                    notes[read_in.stop - 1, lane, first:stop] = torch.tensor(ids)
-        return Lesson(rewritten, notes)
+            said = None if kept is None else list(self._said(one, kept))
+            for segment in range(shape.segments):
+                start = segment * shape.segment_tokens
+                endings = _endings(rng, one, range(start, start + shape.segment_tokens), shape.endings)
+                for number, end in enumerate((*endings, start + shape.segment_tokens)):
+                    at = (segment, lane, number)
+                    seen[at] = end - start
+                    _teach(range(start, end), one.hidden.spans, said, rewritten[at], notes[at])
+        if shape.mode == "both":  # how a memory should keep a question is for the answers to teach
+            rewritten[:1] = -1
+        return Lesson(seen, rewritten, notes)
 
-    def _said(self, one: _Built, kept: Sequence[Kept]) -> Iterator[tuple[range, int, list[int]]]:
+    def _said(self, one: _Built, kept: Sequence[Kept]) -> Iterator[_Said]:
         """Where each thing to be kept stands, the first vector for it, and the tokens, -100 for any."""
         used, room = 0, self.config.memory_tokens
         for each in kept:
@@ -269,6 +279,31 @@ class BatchBuilder:
     def _question(self, lane: int, seen: int, asked: Asked) -> Question:
         answer = self.encode(" " + asked.answer) + self.stop
         return Question(lane, seen, self.prompts.question(asked.question), answer)
+
+
+def _endings(rng: Random, built: _Built, segment: range, count: int) -> list[int]:
+    """Places of a document inside a segment and outside of statements: behind some of them where there are any."""
+    spans = [span for span in built.hidden.spans if segment.start < span.stop and span.start < segment.stop]
+    behind = [span.stop for span in spans if span.stop < segment.stop]
+    places = rng.sample(behind, min(count, len(behind)))
+    while len(places) < count:
+        place = rng.randrange(segment.start, segment.stop)
+        inside = next((span for span in spans if span.start < place < span.stop), None)
+        places.append(place if inside is None else max(inside.start, segment.start))
+    return places
+
+
+def _teach(read: range, spans: Sequence[range], said: Sequence[_Said] | None, rewritten: Tensor, notes: Tensor) -> None:
+    """Fill in what each memory vector, [M], should do when these tokens of a document were read at once."""
+    if said is None:  # nobody knows what is kept of the statements
+        if any(span.start < read.stop and read.start < span.stop for span in spans):
+            rewritten[:] = -1
+        return
+    for span, first, ids in said:
+        if span.start < read.stop and read.start < span.stop:
+            rewritten[first : first + len(ids)] = 1
+            if span.stop <= read.stop:
+                notes[first : first + len(ids)] = torch.tensor(ids)
 
 
 def _place(rng: Random, built: _Built, asked: Asked, end: int) -> int:

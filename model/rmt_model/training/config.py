@@ -104,6 +104,9 @@ class Stage(_Strict):
     questions: PositiveInt = Field(
         default=6, description="most questions asked of a document in each segment, where its source has so many"
     )
+    endings: Annotated[int, Field(ge=0)] = Field(
+        default=2, description="places in each segment at which memory and gate have a lesson, besides its end"
+    )
     longest_share: Share = Field(
         default=0.5, description="share of batches with the most segments; others have any fewer"
     )

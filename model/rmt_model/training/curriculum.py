@@ -77,10 +77,10 @@ class Curriculum:
         else:  # mostly a short one: what there is to learn lies in the segments before it
             partial = rng.randrange(0, length if rng.random() < 0.3 else min(_SHORT_PARTIAL, length))
         around = 2 * self.memory_tokens + (0 if mode == "recall" else _FOCUS_TOKENS)
-        branches = (segments + 1) * stage.questions * _QUESTION_TOKENS
+        branches = (segments + 1) * stage.questions * _QUESTION_TOKENS + segments * stage.endings * self.memory_tokens
         document = segments * (length + around) + partial + around + branches
         lanes = max(_LEAST_LANES, min(stage.max_lanes, stage.step_tokens // document))
-        return SampleShape(mode, lanes, segments, length, partial, stage.questions)
+        return SampleShape(mode, lanes, segments, length, partial, stage.questions, stage.endings)
 
     def advance(self, progress: Progress, results: Sequence[tuple[SampleShape, float]]) -> None:
         """Count a step whose batches had these accuracies; go to the next stage when this one is done."""

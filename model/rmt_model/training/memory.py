@@ -23,8 +23,8 @@ def activation_bytes(model: RecurrentMemoryTransformer, shape: SampleShape, bptt
     config = model.backbone.config
     inner = getattr(config, "intermediate_size", None) or 4 * model.hidden
     segments = shape.segments if bptt_segments is None else min(shape.segments, bptt_segments)
-    asked = _QUESTION_TOKENS * shape.questions
-    tokens = shape.lanes * (segments + 1) * (shape.segment_tokens + 2 * model.cell.memory_tokens + asked)
+    branches = _QUESTION_TOKENS * shape.questions + model.cell.memory_tokens * shape.endings
+    tokens = shape.lanes * (segments + 1) * (shape.segment_tokens + 2 * model.cell.memory_tokens + branches)
     per_token = config.num_hidden_layers * (_HIDDEN_COPIES * model.hidden + _INNER_COPIES * inner)
     return int(4 * tokens * per_token)
 

@@ -7,6 +7,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from rmt_model.training.branches import Branches
+
 __all__ = ["Question", "Questions"]
 
 
@@ -37,17 +39,13 @@ class Questions:
     Attributes:
         ids: Questions and answers, [lanes, B].
         labels: Token that should follow each position where that is an answer's, else -100, [lanes, B].
-        owners: Number of the question that each position belongs to, else -1, [lanes, B].
-        seen: Tokens of the segment that each position sees, [lanes, B].
-        steps: How far each position is behind the place where its question branches off, [lanes, B].
+        branches: A branch for each question, [lanes, B].
         lanes: Document of each question, [questions].
     """
 
     ids: Tensor
     labels: Tensor
-    owners: Tensor
-    seen: Tensor
-    steps: Tensor
+    branches: Branches
     lanes: Tensor
 
     @property
@@ -70,38 +68,13 @@ class Questions:
         return cls(
             ids=filled("ids", padding),
             labels=filled("labels", -100),
-            owners=filled("owners", -1),
-            seen=filled("seen", 0),
-            steps=filled("steps", 0),
+            branches=Branches(filled("owners", -1), filled("seen", 0), filled("steps", 0)),
             lanes=torch.tensor([question.lane for question in questions]),
         )
 
     def to(self, device: torch.device) -> Self:
         """The same questions on a device."""
         return type(self)(**{one.name: getattr(self, one.name).to(device) for one in fields(self)})
-
-    def positions(self, trunk: int, before: int) -> Tensor:
-        """Positions [lanes, trunk + B] of what is read, `trunk` long, and the questions behind it.
-
-        Args:
-            trunk: Length of what is read: memory, focus and segment, and memory again where it is written.
-            before: What of it stands in front of the segment.
-        """
-        lanes = len(self.ids)
-        read = torch.arange(trunk, device=self.ids.device).expand(lanes, -1)
-        return torch.cat((read, before + self.seen + self.steps), dim=1)
-
-    def mask(self, trunk: int, before: int) -> Tensor:
-        """Which positions see which, bool [lanes, 1, trunk + B, trunk + B]; arguments as for `positions`."""
-        lanes, width = self.ids.shape
-        at = torch.arange(trunk + width, device=self.ids.device)
-        causal = at[:, None] >= at
-        sees_read = at[:trunk] < (before + self.seen)[..., None]
-        same = self.owners[:, :, None] == self.owners[:, None, :]
-        own = same & causal[trunk:, trunk:]
-        branches = torch.cat((sees_read, own), dim=2)
-        read = causal[:trunk].expand(lanes, -1, -1)
-        return torch.cat((read, branches), dim=1).unsqueeze(1)
 
 
 class _Row:

@@ -1,9 +1,10 @@
 """One step's forward pass: reading the documents of a batch, answering, and what is taught besides the answers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from rmt_model.memory_cell import GatedUpdate
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.training.batches import Batch
+from rmt_model.training.branches import Branches
 from rmt_model.training.config import LessonWeights
 from rmt_model.training.questions import Questions
 
@@ -125,18 +127,20 @@ def _read(model: RecurrentMemoryTransformer, batch: Batch, options: StepOptions)
     reading = _Reading([], [], [], first)
     memory = model.cell.fresh(batch.shape.lanes)
     for index, segment in enumerate(batch.segments):
-        prefix, asked = batch.prefix_of(index), batch.asked[index] if index >= first else None
-        with _gradients(index >= first):
+        taught = index >= first
+        prefix, asked = batch.prefix_of(index), batch.asked[index] if taught else None
+        endings = batch.lesson.seen[index, :, :-1] if taught else batch.lesson.seen[index, :, :0]
+        with _gradients(taught):
             run = partial(checkpoint, _segment, use_reentrant=False) if options.recompute else _segment
-            written, said = run(model, memory, prefix, segment, asked, write=True)
-            if index >= first:
-                reading.writings.append(written)
+            writings, said = run(model, memory, prefix, segment, asked, endings)
+            if taught:
+                reading.writings.append(writings)
                 if isinstance(model.cell.update, GatedUpdate):
-                    reading.gates.append(_float32(model.cell.update.logits, memory, written))
+                    reading.gates.append(_gates(model.cell.update, memory, writings))
             if asked is not None:
                 reading.answers.append(_answers(model, said, asked))
-            memory = _float32(model.cell.update, memory, written)
-    _, said = _segment(model, memory, batch.prefix_of(count), batch.partial, batch.at_end, write=False)
+            memory = _float32(model.cell.update, memory, writings[:, -1])
+    _, said = _segment(model, memory, batch.prefix_of(count), batch.partial, batch.at_end, None)
     reading.answers.append(_answers(model, said, batch.at_end))
     return reading
 
@@ -147,21 +151,60 @@ def _segment(
     prefix: Tensor,
     segment: Tensor,
     asked: Questions | None,
-    *,
-    write: bool,
+    endings: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """What a segment writes, [lanes, M, d], and the final hidden states of the questions in it, [lanes, B, d]."""
+    """What a segment writes at its endings, and the final hidden states of the questions in it.
+
+    Args:
+        model: The model.
+        memory: Memory before it, [lanes, M, d].
+        prefix: The focus in front of it, [lanes, P].
+        segment: Its tokens, [lanes, S].
+        asked: Questions in it.
+        endings: Tokens before each place where it might have ended, [lanes, K]; None: nothing is written, at its end
+            neither.
+
+    Returns:
+        What is written at the K places and at its end, [lanes, K + 1, M, d], and hidden states [lanes, B, d].
+    """
+    lanes, vectors = memory.shape[:2]
     embeddings = model.embed(torch.cat((prefix, segment), dim=1))
+    write = endings is not None
     inputs = model.cell.surround(memory, embeddings) if write else model.cell.precede(memory, embeddings)
-    trunk, before = inputs.shape[1], model.cell.memory_tokens + prefix.shape[1]
-    branches: dict[str, Tensor] = {}
+    trunk, before = inputs.shape[1], vectors + prefix.shape[1]
+    pieces, branches = [inputs], list[Branches]()
     if asked is not None:
-        inputs = torch.cat((inputs, model.embed(asked.ids)), dim=1)
-        mask = _for_attention(model, asked.mask(trunk, before), inputs.dtype)
-        branches = {"attention_mask": mask, "position_ids": asked.positions(trunk, before)}
+        pieces.append(model.embed(asked.ids))
+        branches.append(asked.branches)
+    if endings is not None and endings.shape[1]:
+        pieces.append(memory.to(inputs.dtype).repeat(1, endings.shape[1], 1))
+        branches.append(Branches.of_equal_length(endings, vectors))
+    hidden = _hidden(model, torch.cat(pieces, dim=1), branches, trunk, before)
+    asked_width = 0 if asked is None else asked.ids.shape[1]
+    at_end, said, early = hidden.tensor_split((trunk, trunk + asked_width), dim=1)
+    written = torch.cat((early, at_end[:, -vectors:]), dim=1).view(-1, vectors, model.hidden)
+    return model.cell.written(written).view(lanes, -1, vectors, model.hidden), said
+
+
+def _hidden(
+    model: RecurrentMemoryTransformer, inputs: Tensor, branches: Sequence[Branches], trunk: int, before: int
+) -> Tensor:
+    """Final hidden states of what is read and of the branches behind it."""
+    arguments: dict[str, Tensor] = {}
+    if branches:
+        all_of_them = reduce(add, branches)
+        mask = _for_attention(model, all_of_them.mask(trunk, before), inputs.dtype)
+        arguments = {"attention_mask": mask, "position_ids": all_of_them.positions(trunk, before)}
     with _attention(model):
-        hidden = model.body(inputs_embeds=inputs, use_cache=False, **branches).last_hidden_state
-    return model.cell.written(hidden[:, :trunk]), hidden[:, trunk:]
+        hidden: Tensor = model.body(inputs_embeds=inputs, use_cache=False, **arguments).last_hidden_state
+    return hidden
+
+
+def _gates(update: GatedUpdate, memory: Tensor, writings: Tensor) -> Tensor:
+    """Gate logits [lanes, K + 1, M] of what is written at each ending, [lanes, K + 1, M, d]."""
+    lanes, endings = writings.shape[:2]
+    old = memory.repeat_interleave(endings, dim=0)
+    return _float32(update.logits, old, writings.flatten(0, 1)).view(lanes, endings, -1)
 
 
 def _for_attention(model: RecurrentMemoryTransformer, sees: Tensor, dtype: torch.dtype) -> Tensor:
@@ -186,7 +229,7 @@ def _float32(function: Callable[[Tensor, Tensor], Tensor], old: Tensor, written:
 def _answers(model: RecurrentMemoryTransformer, said: Tensor, asked: Questions) -> tuple[Tensor, Tensor]:
     """Mean loss over the tokens of each question's answer, so that long ones count no more; and which are all right."""
     wanted = asked.labels >= 0
-    logits, labels, owners = model.project(said[wanted]), asked.labels[wanted], asked.owners[wanted]
+    logits, labels, owners = model.project(said[wanted]), asked.labels[wanted], asked.branches.owners[wanted]
     wrong = torch.zeros(asked.count, dtype=torch.long, device=labels.device)
     wrong.index_add_(0, owners, (logits.argmax(-1) != labels).long())
     losses = functional.cross_entropy(logits.float(), labels, reduction="none")
