@@ -759,7 +759,7 @@ def test_a_checkpoint_is_trained_further(written, capsys, tiny_checkpoint) -> No
 
 
 @pytest.mark.faults
-def test_a_killed_run_goes_on_with_the_same_curve(written, tmp_path) -> None:
+def test_a_killed_and_a_stopped_run_go_on_with_the_same_curve(written, tmp_path) -> None:
     command = [sys.executable, "-m", "rmt_model.cli", "train", str(written(max_steps=24, save_every_s=0.01))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -769,12 +769,23 @@ def test_a_killed_run_goes_on_with_the_same_curve(written, tmp_path) -> None:
             [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")] if file.exists() else []
         )
 
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while len(log()) < 4 and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert 4 <= len(log()) < 24, "it was to be killed in the middle"
+    def until(steps: int, number: signal.Signals) -> tuple[int, str]:
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        while len(log()) < steps and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert steps <= len(log()) < 24, "it was to end in the middle"
+        return process.returncode, err
+
+    assert until(4, signal.SIGKILL)[0] == -signal.SIGKILL
+    returncode, err = until(9, signal.SIGTERM)
+    assert returncode == 0
+    assert f"saved at step {len(log())}; the same command goes on" in err
+    assert main(["train", command[-1], "--export"]) == 0
+    assert load_checkpoint(tmp_path / "run" / "checkpoint").model.config.provenance["steps"] == len(log())
     subprocess.run(command, env=environment, capture_output=True, check=True, timeout=100)
     cut = log()
     for file in (tmp_path / "run").iterdir():
@@ -784,6 +795,11 @@ def test_a_killed_run_goes_on_with_the_same_curve(written, tmp_path) -> None:
 
     assert [record["step"] for record in cut] == list(range(24))
     assert losses(cut) == losses(log())
+
+
+def test_a_run_without_steps_has_nothing_to_export(written, capsys) -> None:
+    assert main(["train", str(written()), "--export"]) == 1
+    assert "state.pt is not there yet: nothing was trained" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
