@@ -414,6 +414,25 @@ def test_the_sentences_around_the_evidence_are_taken(tmp_path: Path) -> None:
     assert len({story.statements for story in drawn}) > 3
 
 
+def test_questions_along_a_document_come_behind_their_evidence(tmp_path: Path) -> None:
+    text = " ".join(f"Sentence number {number} stands here." for number in range(40))
+    lines = [
+        f'{{"document": "{text}", "question": "Which is {number}?", "answer": "number {number} stands"}}'
+        for number in range(10, 20)
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines))
+    source = DocumentSource(read_lines(tmp_path / "mine.jsonl"))
+    for seed in range(20):
+        recall = source.draw(Random(seed), Wish("recall", 100, questions=6)).asked
+        focus = source.draw(Random(seed), Wish("focus", 100, questions=6))
+        assert len(recall) == len(focus.asked) == 7
+        assert len({asked.question for asked in recall}) > 1
+        assert {asked.question for asked in focus.asked} == {focus.asked[0].question}
+        for asked in focus.asked[1:]:
+            assert asked.after is not None
+            assert asked.answer in " ".join(focus.statements[: asked.after + 1])
+
+
 def test_a_story_asks_what_its_file_asks(tmp_path: Path) -> None:
     (tmp_path / "qa1_train.txt").write_text(STORY)
     story = story_of(next(read_babi(tmp_path / "qa1_train.txt", 1)))

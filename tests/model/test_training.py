@@ -859,3 +859,27 @@ def test_a_source_of_documents_gives_batches(build, written, tmp_path) -> None:
 
     assert (batch.lesson.rewritten == 1).any()
     assert batch.at_end.count == 8
+
+
+def test_a_document_that_is_cut_is_not_asked_for_what_was_cut_off(build, tokenizer, tmp_path) -> None:
+    ships = " ".join(f"Ship {n} carries load {1000 + n} to town." for n in range(40))
+    lines = [
+        {"document": ships, "question": f"What does ship {n} carry?", "answer": f"load {1000 + n}"} for n in range(40)
+    ]
+    (tmp_path / "ships.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sources = [WeightedSource(DocumentSource(read_lines(tmp_path / "ships.jsonl")), 1.0)]
+    builder, along = BatchBuilder(tokenizer, build().config, None, sources), 0
+    for seed in range(20):
+        batch = builder.batch(Random(seed), SampleShape("recall", 2, 1, 128, 60, questions=20))
+        for lane in range(2):
+            read: list[int] = []
+            for asked, text in zip((*batch.asked, batch.at_end), (batch.segments[0], batch.partial), strict=True):
+                here = asked.branches.owners[lane] if asked is not None else torch.empty(0)
+                for owner in here[here >= 0].unique().tolist():
+                    labels = asked.labels[lane][here == owner]
+                    seen = int(asked.branches.seen[lane][here == owner][0])
+                    before = tokenizer.decode([*read, *text[lane, :seen].tolist()])
+                    assert tokenizer.decode(labels[labels >= 0].tolist()).strip() in before
+                    along += 1
+                read += text[lane].tolist()
+    assert along > 60

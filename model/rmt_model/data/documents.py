@@ -109,15 +109,29 @@ class DocumentSource:
         self.asked = [(document, question) for document in documents for question in document.questions]
 
     def draw(self, rng: Random, wish: Wish) -> Story:
-        """One question, with the sentences around its evidence."""
+        """One question, with the sentences around its evidence, and along them those that can be answered there."""
         document, question = rng.choice(self.asked)
         middle = question.evidence if question.evidence is not None else rng.randrange(len(document.sentences))
         first, stop = _window(rng, document.sentences, middle, int(wish.room_tokens * _CHARS_PER_TOKEN))
-        kept = None
-        if question.evidence is not None:
-            kept = (Kept(question.evidence - first, 0, question.answers[0], WHOLE_MEMORY),)
-        asked = Asked(question.question, question.answers[0], kept, question.answers)
-        return Story(document.sentences[first:stop], (asked,), None, scattered=False, name=document.name)
+        asked = _asked(question, first)
+        others = document.questions if wish.mode == "recall" else (question,)
+        along = _asked_along(rng, others, range(first, stop), wish.questions)
+        return Story(document.sentences[first:stop], (asked, *along), None, scattered=False, name=document.name)
+
+
+def _asked(question: DocumentQuestion, first: int, after: int | None = None) -> Asked:
+    """A question about a story that begins with sentence `first` of its document."""
+    kept = None
+    if question.evidence is not None:
+        kept = (Kept(question.evidence - first, 0, question.answers[0], WHOLE_MEMORY),)
+    return Asked(question.question, question.answers[0], kept, question.answers, after)
+
+
+def _asked_along(rng: Random, questions: Sequence[DocumentQuestion], read: range, count: int) -> list[Asked]:
+    """Up to so many questions whose evidence is among the sentences that are read, each asked somewhere behind it."""
+    held = [(one, one.evidence) for one in questions if one.evidence is not None and one.evidence in read]
+    drawn = rng.choices(held, k=count) if held else []
+    return [_asked(one, read.start, rng.randrange(at, read.stop) - read.start) for one, at in drawn]
 
 
 def _window(rng: Random, sentences: Sequence[str], middle: int, room: int) -> tuple[int, int]:

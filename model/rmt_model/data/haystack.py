@@ -19,10 +19,17 @@ class DoesNotFitError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """A document's token ids, and where each statement of the story stands in them."""
+    """A document's token ids, and where the story stands in them.
+
+    Attributes:
+        ids: The document.
+        spans: Tokens of each statement.
+        cut_off: Statements that are not in it, or not wholly.
+    """
 
     ids: list[int]
     spans: tuple[range, ...]
+    cut_off: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,8 @@ def cut_out(rng: Random, story: Story, encode: Callable[[str], list[int]], lengt
     first = min(max(0, needed[-1].stop - length, needed[0].start - reach + 1), last)
     start = rng.randint(first, max(first, min(last, needed[0].start)))
     cut = (range(max(0, span.start - start), min(length, span.stop - start)) for span in spans)
-    return Hidden(ids[start : start + length], tuple(cut))
+    cut_off = (number for number, span in enumerate(spans) if span.start < start or span.stop > start + length)
+    return Hidden(ids[start : start + length], tuple(cut), frozenset(cut_off))
 
 
 class _Hiding:

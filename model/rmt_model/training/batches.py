@@ -271,7 +271,9 @@ class BatchBuilder:
         places: list[dict[tuple[int, str], Asked]] = [{} for _ in range(shape.segments + 1)]
         main = built.story.asked[0]
         for each in built.story.asked:
-            if shape.mode == "recall" or each.question == main.question:
+            wanted = shape.mode == "recall" or each.question == main.question
+            needed = {each.after, *(kept.after for kept in each.kept or ())}
+            if each is main or (wanted and not needed & built.hidden.cut_off):
                 place = _place(rng, built, each, shape.document_tokens)
                 places[place // shape.segment_tokens].setdefault((place, each.question), each)
         return [[(place, each) for (place, _), each in here.items()] for here in places]
