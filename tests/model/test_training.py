@@ -465,6 +465,18 @@ def test_shapes_keep_to_their_stage() -> None:
     assert shapes == [Curriculum(stages, 7, memory_tokens=16).shape(step, 0) for step in range(300)]
 
 
+def test_long_segments_are_fewer_where_documents_have_a_limit() -> None:
+    limited = stage(max_segments=8, segment_tokens=(64, 128, 384, 768), document_tokens=600, longest_share=0.5)
+    curriculum = Curriculum((limited,), 7, memory_tokens=16)
+    shapes = [curriculum.shape(step, 0) for step in range(300)]
+
+    most = {length: max(s.segments for s in shapes if s.segment_tokens == length) for length in (64, 128, 384, 768)}
+    assert most == {64: 8, 128: 4, 384: 1, 768: 0}
+    progress = Progress()
+    curriculum.advance(progress, [(replace(shapes[0], mode="focus", segments=4, segment_tokens=128), 1.0)])
+    assert progress.accuracy == {"focus": pytest.approx(0.1)}
+
+
 def test_a_stage_ends_when_every_mode_is_good_or_its_steps_are_done() -> None:
     modes = Modes(focus=1, recall=1, both=0)
     curriculum = Curriculum((stage(max_steps=99, advance_at=0.5, modes=modes), stage(max_steps=2)), 1, 16)

@@ -97,6 +97,9 @@ class Stage(_Strict):
     segment_tokens: tuple[Annotated[int, Field(ge=16, le=65536)], ...] = Field(
         min_length=1, description="segment lengths that are drawn from"
     )
+    document_tokens: PositiveInt | None = Field(
+        default=None, description="most tokens in whole segments: the longer they are, the fewer; absent: no limit"
+    )
     step_tokens: PositiveInt = Field(
         default=4096, description="about how many tokens one batch reads, all lanes together"
     )
@@ -118,10 +121,11 @@ class Stage(_Strict):
     )
     modes: Modes = Field(default=Modes(), description="ways of asking")
 
-    def most_segments(self, mode: str) -> int:
-        """Most whole segments for a way of asking."""
+    def most_segments(self, mode: str, segment_tokens: int) -> int:
+        """Most whole segments of a length, for a way of asking."""
         recall_limit = self.max_segments if self.max_recall_segments is None else self.max_recall_segments
-        return self.max_segments if mode == "focus" else recall_limit
+        most = self.max_segments if mode == "focus" else recall_limit
+        return most if self.document_tokens is None else min(most, self.document_tokens // segment_tokens)
 
 
 class OptimizerConfig(_Strict):

@@ -69,9 +69,9 @@ class Curriculum:
         stage, rng = self.stages[stage_number], Random(f"{self.seed}-shape-{step}-{part}")
         names: tuple[Mode, ...] = ("focus", "recall", "both")
         mode = rng.choices(names, [getattr(stage.modes, name) for name in names])[0]
-        most = stage.most_segments(mode)
-        segments = most if rng.random() < stage.longest_share else rng.randint(0, most)
         length = rng.choice(stage.segment_tokens)
+        most = stage.most_segments(mode, length)
+        segments = most if rng.random() < stage.longest_share else rng.randint(0, most)
         if segments == 0:
             partial = rng.randint(min(_QUESTION_TOKENS, length - 1), length - 1)
         else:  # mostly a short one: what there is to learn lies in the segments before it
@@ -86,7 +86,7 @@ class Curriculum:
         """Count a step whose batches had these accuracies; go to the next stage when this one is done."""
         stage = self.stages[progress.stage]
         for shape, accuracy in results:
-            if shape.segments == stage.most_segments(shape.mode):
+            if shape.segments == stage.most_segments(shape.mode, shape.segment_tokens):
                 before = progress.accuracy.get(shape.mode, 0.0)
                 progress.accuracy[shape.mode] = before + _RUNNING * (accuracy - before)
         progress.step += 1

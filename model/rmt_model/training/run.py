@@ -188,7 +188,12 @@ class _Opened:
 
 def _require_length(config: TrainingConfig, documents: Iterable[Document], tokenizer: Tokenizer) -> None:
     """Without other text around it, a document must fill the longest sample."""
-    longest = max((stage.max_segments + 1) * max(stage.segment_tokens) - 1 for stage in config.stages)
+    longest = max(
+        (stage.most_segments(mode, length) + 1) * length - 1
+        for stage in config.stages
+        for length in stage.segment_tokens
+        for mode in ("focus", "recall")
+    )
     for document in documents:
         tokens = len(tokenizer.encode(document.text, add_special_tokens=False).ids)
         if tokens < longest:
