@@ -141,9 +141,14 @@ class BabiSource:
         world = World()
         if not all(world.take(sentence) for sentence in sentences):
             return None
-        form = rng.choice([form for form in self.forms if any(form.ask(world))] or [None])
-        read = form and read_question(asked := rng.choice(list(form.ask(world))))
-        return replace(question, sentences=sentences, question=asked, answer=read.answer(world)) if read else None
+        forms = [form for form in self.forms if any(form.ask(world))]
+        if not forms:
+            return None
+        asked = rng.choice(list(rng.choice(forms).ask(world)))
+        read = read_question(asked)
+        return (
+            None if read is None else replace(question, sentences=sentences, question=asked, answer=read.answer(world))
+        )
 
 
 def story_of(question: BabiQuestion) -> Story:

@@ -63,10 +63,6 @@ class SampleShape:
         """Length of each document."""
         return self.segments * self.segment_tokens + self.partial_tokens
 
-    def segments_of(self, span: range) -> range:
-        """Numbers of the segments that hold (part of) the tokens of `span`; n is the partial one's."""
-        return range(span.start // self.segment_tokens, (span.stop - 1) // self.segment_tokens + 1)
-
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
@@ -283,9 +279,13 @@ class BatchBuilder:
         return Question(lane, seen, self.prompts.question(asked.question), answer)
 
 
+def _overlap(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop
+
+
 def _endings(rng: Random, built: _Built, segment: range, count: int) -> list[int]:
     """Places of a document inside a segment and outside of statements: behind some of them where there are any."""
-    spans = [span for span in built.hidden.spans if segment.start < span.stop and span.start < segment.stop]
+    spans = [span for span in built.hidden.spans if _overlap(span, segment)]
     behind = [span.stop for span in spans if span.stop < segment.stop]
     places = rng.sample(behind, min(count, len(behind)))
     while len(places) < count:
@@ -298,11 +298,11 @@ def _endings(rng: Random, built: _Built, segment: range, count: int) -> list[int
 def _teach(read: range, spans: Sequence[range], said: Sequence[_Said] | None, rewritten: Tensor, notes: Tensor) -> None:
     """Fill in what each memory vector, [M], should do when these tokens of a document were read at once."""
     if said is None:  # nobody knows what is kept of the statements
-        if any(span.start < read.stop and read.start < span.stop for span in spans):
+        if any(_overlap(span, read) for span in spans):
             rewritten[:] = -1
         return
     for span, first, ids in said:
-        if span.start < read.stop and read.start < span.stop:
+        if _overlap(span, read):
             rewritten[first : first + len(ids)] = 1
             if span.stop <= read.stop:
                 notes[first : first + len(ids)] = torch.tensor(ids)
