@@ -319,6 +319,14 @@ def test_sources_are_drawn_by_weight(tokenizer, build) -> None:
     assert 250 < where < 350
 
 
+def test_short_documents_are_left_to_the_sources_that_are_for_them(tokenizer, build) -> None:
+    sources = [WeightedSource(PaperSource(), 1.0, "any"), WeightedSource(PaperSource(), 1.0, "long", from_tokens=160)]
+    builder = BatchBuilder(tokenizer, build().config, Background.of([PROSE], tokenizer), sources)
+
+    assert set(builder.batch(Random(1), SampleShape("recall", 40, 1, 128, 31)).sources) == {"any"}
+    assert set(builder.batch(Random(1), SampleShape("recall", 40, 1, 128, 32)).sources) == {"any", "long"}
+
+
 def test_a_story_that_never_fits_is_an_error(build) -> None:
     with pytest.raises(DataError, match="no story out of 64 fits into a document of 20 tokens: statements of"):
         build(_Told("Mary is in the office. " * 9)).batch(Random(1), SampleShape("focus", 1, 0, 64, 20))
@@ -821,6 +829,7 @@ def test_a_run_without_steps_has_nothing_to_export(written, capsys) -> None:
         ({"source": 'kind = "lines"'}, "sources.0: Value error, kind 'lines' needs a path"),
         ({"source": 'kind = "babi"\npath = "books"'}, "babi needs tasks"),
         ({"source": 'kind = "paper"', "background": ""}, "source 'paper' is hidden in other text"),
+        ({"source": 'kind = "paper"\nfrom_tokens = 160'}, "short documents need a source too"),
         ({"source": 'kind = "planted"\nkinds = ["ghosts"]'}, "not 'ghosts'"),
         ({"max_steps": 0}, "stages.0.max_steps"),
         ({"model": ""}, "give either start (a checkpoint) or base (a backbone)"),

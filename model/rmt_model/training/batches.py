@@ -134,11 +134,13 @@ class WeightedSource:
         source: The source.
         weight: How often it is drawn from, compared with the others.
         name: What the log calls it.
+        from_tokens: Length of the shortest documents that it is drawn from for.
     """
 
     source: Source
     weight: float
     name: str = "source"
+    from_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +184,11 @@ class BatchBuilder:
     def _document(self, rng: Random, shape: SampleShape) -> _Built:
         """A story of some source, hidden in a document of the shape; drawn again if it turns out too long."""
         whole = shape.segments * shape.segment_tokens
-        weights = [one.weight for one in self.sources]
+        sources = [one for one in self.sources if one.from_tokens <= shape.document_tokens]
+        weights = [one.weight for one in sources]
         problem, squeezed = "", 1.0
         for _ in range(_TRIES):
-            drawn = rng.choices(self.sources, weights)[0]
+            drawn = rng.choices(sources, weights)[0]
             room = shape.document_tokens
             if self.background is None:
                 room = _WHOLE_DOCUMENT

@@ -166,6 +166,9 @@ class SourceConfig(_Strict):
     articles: Literal["all", "first-half"] = Field(
         default="all", description="of SQuAD's articles: all, or every second"
     )
+    from_tokens: int = Field(
+        default=0, ge=0, description="drawn from only for documents of so many tokens or more; 0: for all"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -209,6 +212,12 @@ class TrainingConfig(_Strict):
         scattered = [source.kind for source in self.sources if source.kind in ("babi", "paper", "planted")]
         if scattered and self.background is None:
             raise ValueError(f"source {scattered[0]!r} is hidden in other text: give [background] a folder of books")
+        return self
+
+    @model_validator(mode="after")
+    def _short_ones_too(self) -> Self:
+        if all(source.from_tokens > 0 for source in self.sources):
+            raise ValueError("short documents need a source too: leave from_tokens of one source at 0")
         return self
 
     @classmethod

@@ -72,7 +72,7 @@ def prepare(config: TrainingConfig) -> TrainingRun:
     sources = [_Opened(one, background, lexicon, tokenizer) for one in config.sources]
     if background is None:
         _require_length(config, [document for one in sources for document in one.documents], tokenizer)
-    weighted = [WeightedSource(one.source, one.config.weight, one.name) for one in sources]
+    weighted = [WeightedSource(one.source, one.config.weight, one.name, one.config.from_tokens) for one in sources]
     settings = TrainerSettings(
         stages=config.stages,
         optimizer=config.optimizer,
