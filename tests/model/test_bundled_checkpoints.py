@@ -36,7 +36,7 @@ def test_all_files_together_stay_small() -> None:
 
 
 def test_it_says_how_it_was_made(engine: Engine) -> None:
-    assert {"data", "seed", "steps"} <= set(engine.checkpoint.config.provenance)
+    assert {"sources", "seed", "steps"} <= set(engine.checkpoint.config.provenance)
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ from rmt_model.training.config import LessonWeights, ModelConfig, Modes, Optimiz
 from rmt_model.training.curriculum import Curriculum, Progress
 from rmt_model.training.memory import activation_bytes, free_bytes
 from rmt_model.training.questions import Questions
+from rmt_model.training.run import TrainingRun, prepare
 from rmt_model.training.step import StepOptions, run_batch
 from rmt_model.training.trainer import Trainer, TrainerSettings
 from rmt_model.weights import own_weights
@@ -734,6 +735,22 @@ def test_from_ones_own_lines_to_a_served_checkpoint(
     facts = json.loads(capsys.readouterr().out)
     assert facts["provenance"]["steps"] == 3
     assert facts["weights"] == ("adapter" if adapter else "full")
+
+
+def test_halving_what_an_adapter_leaves_alone_changes_no_step(written, backbone_dir) -> None:
+    model = f'base = "{backbone_dir()}"\nsegment_tokens = 64\n[model.adapter]\nrank = 2'
+
+    def prepared(dtype: str) -> TrainingRun:
+        config = TrainingConfig.read(written(model=model, save_every_s=f'180\ndtype = "{dtype}"'))
+        return prepare(config.model_copy(update={"run": config.run / dtype}))
+
+    halved, whole = prepared("bfloat16"), prepared("float32")
+    batch = halved.trainer.builder.batch(Random(1), SampleShape("recall", 2, 1, 64, 20))
+    losses = [run_batch(one.trainer.model, batch, replace(PLAIN, bfloat16=True)).loss for one in (halved, whole)]
+
+    assert losses[0].item() == losses[1].item()
+    kept = {(p.requires_grad, p.dtype) for p in halved.trainer.model.body.layers.parameters() if p.ndim == 2}
+    assert kept == {(False, torch.bfloat16), (True, torch.float32)}
 
 
 @pytest.mark.parametrize("adapter", ["", "[model.adapter]\nrank = 2"])

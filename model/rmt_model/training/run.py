@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 from tokenizers import Tokenizer
+from torch import nn
 
 from rmt_model.adapter import with_adapter
 from rmt_model.backbone import BACKBONES, load_backbone, load_tokenizer
@@ -84,6 +85,8 @@ def prepare(config: TrainingConfig) -> TrainingRun:
         prefetch=config.prefetch,
     )
     model = model.to(device)
+    if settings.bfloat16:
+        _halve_frozen(model.body)
     if config.compile:
         model.body.compile(dynamic=True)
     builder = BatchBuilder(tokenizer, model.config, background, weighted)
@@ -134,6 +137,13 @@ def _fresh(config: TrainingConfig) -> RecurrentMemoryTransformer:
     model = RecurrentMemoryTransformer(backbone, rmt)
     torch.nn.init.normal_(model.cell.initial, std=scale)
     return model
+
+
+def _halve_frozen(body: nn.Module) -> None:
+    """Keep the matrices under an adapter as products in bfloat16 take them, instead of making them so every segment."""
+    for layer in body.modules():
+        if isinstance(layer, nn.Linear) and not layer.weight.requires_grad:
+            layer.to(torch.bfloat16)
 
 
 def _background(config: BackgroundConfig, tokenizer: Tokenizer) -> tuple[Background, Lexicon]:
