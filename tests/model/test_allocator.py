@@ -1,5 +1,6 @@
 """The allocator's setting keeps the pages of one pass for the next."""
 
+import os
 import subprocess
 import sys
 
@@ -21,16 +22,24 @@ def layers() -> None:
     for _ in range(20):
         x = ((torch.sigmoid(x @ wide.T) * (x @ wide.T)) @ narrow.T).clamp(0, 1) + x
 
-layers()
+for _ in range(4):
+    layers()
 before = faults()
-layers()
+for _ in range(4):
+    layers()
 print(kept, faults() - before)
 """
 
 
+# Left alone, glibc moves its thresholds by what a process happens to free first: here they start where they would fall.
+_THRESHOLDS = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+
+
 def _run(keep: bool) -> tuple[bool, int]:
     command = [sys.executable, "-c", _FAULTS.format(keep=keep)]
-    kept, faults = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    kept, faults = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=os.environ | _THRESHOLDS
+    ).stdout.split()
     return kept == "True", int(faults)
 
 
