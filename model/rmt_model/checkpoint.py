@@ -45,6 +45,8 @@ _WEIGHTS: dict[WeightsForm, tuple[str, ...]] = {
 }
 _BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16", "bf16")
 _BUNDLED = Path(__file__).parent / "checkpoints"
+_LARGE = "rmt-smollm2-135m"
+_DEFAULTS = {"cpu": "rmt-smollm2-small"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,19 @@ class Checkpoint:
         return text
 
 
-def find_checkpoint(name_or_dir: str | Path) -> Path:
+def find_checkpoint(name_or_dir: str | Path, *, device: str | torch.device = "auto") -> Path:
     """The directory of a checkpoint: one that comes with this package, by name, or any other.
+
+    Args:
+        name_or_dir: Its name or directory; "auto" is the one that comes for the device: eight layers for the CPU, the
+            whole backbone for others.
+        device: Where it is to be put.
 
     Raises:
         CheckpointError: There is none.
     """
+    if name_or_dir == "auto":
+        name_or_dir = _DEFAULTS.get(pick_device(device).type, _LARGE)
     for directory in (_BUNDLED / name_or_dir, Path(name_or_dir)):
         if (directory / _CONFIG).is_file():
             return directory
@@ -100,7 +109,7 @@ def load_checkpoint(
     """Load a checkpoint.
 
     Args:
-        name_or_dir: A checkpoint that comes with this package, or a checkpoint directory.
+        name_or_dir: A checkpoint that comes with this package, a directory, or "auto": see `find_checkpoint`.
         device: Where to put it; "auto" is CUDA where there is one.
         dtype: Type of the backbone's weights. "auto" is bfloat16 on CUDA and float32 elsewhere, "fast" is bfloat16 on
             processors that compute with it, too. The memory cell is float32 in any case.
@@ -109,7 +118,7 @@ def load_checkpoint(
     Raises:
         CheckpointError: Something is missing, damaged, or does not fit; the message says what.
     """
-    directory = find_checkpoint(name_or_dir)
+    directory = find_checkpoint(name_or_dir, device=device)
     config = _read_config(directory)
     base = base_of(config, directory)
     digest = _checked_digest(config, base)

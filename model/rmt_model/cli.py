@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_BACKBONE", "DEFAULT_CHECKPOINT", "main"]
 
 DEFAULT_BACKBONE = "smollm2-135m-instruct"
-DEFAULT_CHECKPOINT = "rmt-smollm2-small"
+DEFAULT_CHECKPOINT = "auto"
 
 Commands = Any  # argparse names the type of `add_subparsers` in private only
 

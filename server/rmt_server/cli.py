@@ -104,11 +104,11 @@ def _engine(settings: Settings) -> Engine:
     keep_freed_memory()
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    directory = find_checkpoint(settings.checkpoint)
+    directory = find_checkpoint(settings.checkpoint, device=settings.device)
     base = RMTConfig.from_json((directory / "rmt.json").read_text()).base
     if base in BACKBONES:
         pull(base)
-    checkpoint = load_checkpoint(settings.checkpoint, device=settings.device, dtype=settings.dtype)
+    checkpoint = load_checkpoint(directory, device=settings.device, dtype=settings.dtype)
     lanes = (settings.max_readings + 1) * settings.max_focuses
     return Engine(checkpoint, slots=lanes, max_batch_lanes=settings.max_batch_lanes)
 

@@ -32,7 +32,9 @@ class Settings(BaseSettings):
     redis_url: str = Field("", description="Redis that keeps all state; empty starts one under `data_dir`.")
     data_dir: Path = Field(Path("data"), description="Where the embedded Redis keeps its append-only file.")
     redis_fsync: Literal["everysec", "always"] = Field("everysec", description="`appendfsync` of the embedded Redis.")
-    checkpoint: str = Field("rmt-smollm2-small", description="Bundled checkpoint's name, or a checkpoint directory.")
+    checkpoint: str = Field(
+        "auto", description="A checkpoint's directory or bundled name; `auto`: the bundled one for the device."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is any.")
     dtype: DtypeName = Field(
         "auto", description="`auto`: bfloat16 on CUDA, else float32; `fast`: bfloat16 wherever it is computed with."

@@ -9,7 +9,7 @@ from pydoc_data.topics import topics
 import pytest
 
 import rmt_model
-from rmt_model.checkpoint import load_checkpoint
+from rmt_model.checkpoint import find_checkpoint, load_checkpoint
 from rmt_model.data.background import Background
 from rmt_model.data.story import Mode
 from rmt_model.engine import Engine
@@ -18,7 +18,7 @@ from rmt_model.evaluation.planted import PlantedExamples
 from rmt_model.evaluation.runner import run_series
 
 CHECKPOINTS = Path(rmt_model.__file__).parent / "checkpoints"
-SMALL = "rmt-smollm2-small"
+SMALL, LARGE = "rmt-smollm2-small", "rmt-smollm2-135m"
 QUESTIONS = 16
 KINDS = ("person_place", "opens", "object_place")
 """Kinds of facts that it was trained on."""
@@ -33,6 +33,11 @@ def test_all_files_together_stay_small() -> None:
     sizes = {path: path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()}
     assert any(path.parent.name == SMALL for path in sizes)
     assert sum(sizes.values()) < 60_000_000
+
+
+def test_each_kind_of_device_has_its_own() -> None:
+    assert find_checkpoint("auto", device="cpu").name == SMALL
+    assert find_checkpoint("auto", device="meta").name == LARGE
 
 
 def test_it_says_how_it_was_made(engine: Engine) -> None:

@@ -36,7 +36,15 @@ from rmt_model.prompt import PromptBuilder
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.training.batches import BatchBuilder, Lesson, SampleShape, WeightedSource
 from rmt_model.training.branches import Branches
-from rmt_model.training.config import LessonWeights, ModelConfig, Modes, OptimizerConfig, Stage, TrainingConfig
+from rmt_model.training.config import (
+    GrowthConfig,
+    LessonWeights,
+    ModelConfig,
+    Modes,
+    OptimizerConfig,
+    Stage,
+    TrainingConfig,
+)
 from rmt_model.training.curriculum import Curriculum, Progress
 from rmt_model.training.memory import activation_bytes, free_bytes
 from rmt_model.training.questions import Questions
@@ -737,6 +745,21 @@ def test_from_ones_own_lines_to_a_served_checkpoint(
     assert facts["weights"] == ("adapter" if adapter else "full")
 
 
+def test_a_model_that_grows_is_served_when_it_is_grown(written, capsys, backbone_dir, tiny_checkpoint) -> None:
+    start = tiny_checkpoint(base_layers=4, layers=(1, 2), memory_tokens=16)
+    growth = f'[model.growth]\nstart = "{start}"\nrank = 3\nsteps = '
+    model = f'base = "{backbone_dir("llama", 4)}"\nsegment_tokens = 64\n[model.adapter]\nrank = 2\n{growth}'
+    early = written(model=f"{model}4", max_steps=3)
+    assert main(["train", str(early)]) == 1
+    assert "the model grows until step 4" in capsys.readouterr().err
+    shutil.rmtree(early.parent / "run")
+    assert main(["train", str(written(model=f"{model}4", max_steps=5))]) == 0
+    checkpoint = load_checkpoint(capsys.readouterr().out.strip())
+
+    assert checkpoint.model.backbone.config.num_hidden_layers == 4
+    assert checkpoint.config.provenance["start"] == start.name
+
+
 def test_halving_what_an_adapter_leaves_alone_changes_no_step(written, backbone_dir) -> None:
     model = f'base = "{backbone_dir()}"\nsegment_tokens = 64\n[model.adapter]\nrank = 2'
 
@@ -877,13 +900,14 @@ def test_recipes_are_configurations(recipe: Path) -> None:
     config = TrainingConfig.read(recipe)
 
     assert config.run.name == recipe.stem
-    assert config.stages[0].max_segments == 0, "without a first stage in one segment nothing is learned"
+    in_one_segment = config.stages[0].max_segments == 0
+    assert in_one_segment or config.model.growth is not None, "without a first stage in one segment nothing is learned"
 
 
 def test_every_setting_is_documented() -> None:
     """docs/training.md names each field of each table."""
     text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
-    tables = [TrainingConfig, ModelConfig, Stage, Modes, OptimizerConfig, LessonWeights]
+    tables = [TrainingConfig, ModelConfig, GrowthConfig, Stage, Modes, OptimizerConfig, LessonWeights]
     for table in tables:
         for name, field in table.model_fields.items():
             assert f"`{name}`" in text, f"{table.__name__}.{name}"

@@ -14,6 +14,7 @@ from rmt_model.errors import DataError
 __all__ = [
     "AdapterConfig",
     "BackgroundConfig",
+    "GrowthConfig",
     "LessonWeights",
     "ModelConfig",
     "Modes",
@@ -40,6 +41,15 @@ class AdapterConfig(_Strict):
     alpha: PositiveFloat = Field(default=32.0, description="their product is multiplied by alpha / rank")
 
 
+class GrowthConfig(_Strict):
+    """Begin as a checkpoint that keeps some of the base's layers, and let the others come in little by little."""
+
+    start: str = Field(description="that checkpoint: a name or a directory")
+    rank: PositiveInt = Field(default=96, description="rank of the adapter in its layers")
+    first_share: Share = Field(default=0.15, description="what the other layers count at first")
+    steps: PositiveInt = Field(default=500, description="steps after which they count in full")
+
+
 class ModelConfig(_Strict):
     """What is trained: either a checkpoint to go on from, or a backbone that gets a fresh memory."""
 
@@ -54,6 +64,9 @@ class ModelConfig(_Strict):
     segment_tokens: PositiveInt | None = Field(default=None, description="S that is served; 256, or the checkpoint's")
     update: UpdateRule | None = Field(default=None, description="`gated` (the default) or `replace`")
     adapter: AdapterConfig | None = Field(default=None, description="LoRA instead of full weights; only with `base`")
+    growth: GrowthConfig | None = Field(
+        default=None, description="begin as a checkpoint with some of the base's layers; only with `adapter`"
+    )
     weights: Literal["full", "delta"] | None = Field(
         default=None, description="form in the checkpoint: `full` in 16 bits (the default), or `delta` in 8 bits"
     )
@@ -67,6 +80,8 @@ class ModelConfig(_Strict):
             raise ValueError("give either start (a checkpoint) or base (a backbone)")
         if self.start is not None and any((self.adapter, self.layers, self.memory_tokens, self.update)):
             raise ValueError("adapter, layers, memory_tokens and update belong to base; a checkpoint has its own")
+        if self.growth is not None and (self.adapter is None or self.layers or self.memory_tokens or self.update):
+            raise ValueError("growth needs an adapter; layers, memory_tokens and update are those of its start")
         if self.adapter is not None and self.weights is not None:
             raise ValueError("with an adapter, the adapter is all that is kept: leave weights out")
         return self
@@ -245,5 +260,8 @@ class TrainingConfig(_Strict):
             update["background"] = self.background.model_copy(update=places)
         origins = {name: value for name in ("start", "base") if (value := getattr(self.model, name))}
         # A name stays a name; a directory is looked for beside the file.
-        found = {name: str(folder / value) for name, value in origins.items() if (folder / value).is_dir()}
+        found: dict[str, object] = {n: str(folder / value) for n, value in origins.items() if (folder / value).is_dir()}
+        growth = self.model.growth
+        if growth is not None and (folder / growth.start).is_dir():
+            found["growth"] = growth.model_copy(update={"start": str(folder / growth.start)})
         return self.model_copy(update={**update, "model": self.model.model_copy(update=found)})

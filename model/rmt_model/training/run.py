@@ -21,10 +21,11 @@ from rmt_model.data.paper import PAPER_TASKS, PaperSource
 from rmt_model.data.planted import PlantedSource
 from rmt_model.data.story import Source
 from rmt_model.data.words import NO_LEXICON, Lexicon
-from rmt_model.errors import DataError
+from rmt_model.errors import DataError, TrainingError
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.training.batches import BatchBuilder, WeightedSource
 from rmt_model.training.config import BackgroundConfig, SourceConfig, TrainingConfig
+from rmt_model.training.growth import Growth, grow
 from rmt_model.training.trainer import Trainer, TrainerSettings
 
 __all__ = ["TrainingRun", "prepare"]
@@ -49,8 +50,14 @@ class TrainingRun:
         return sum(stage.max_steps for stage in stages[progress.stage :]) - progress.stage_step
 
     def save_checkpoint(self) -> Path:
-        """Write the model as `checkpoint` in the run's folder, ready to be served; returns where."""
-        model, config = self.trainer.model, self.config
+        """Write the model as `checkpoint` in the run's folder, ready to be served; returns where.
+
+        Raises:
+            TrainingError: Some layers do not count in full yet: no checkpoint says how much.
+        """
+        model, config, growth = self.trainer.model, self.config, self.trainer.growth
+        if growth is not None and not growth.finished:
+            raise TrainingError(f"the model grows until step {growth.steps}: before that it cannot be served")
         provenance = _provenance(config, self.trainer.progress.step, before=model.config.provenance)
         model.config = replace(model.config, provenance=provenance)
         directory = config.run / "checkpoint"
@@ -68,7 +75,7 @@ def prepare(config: TrainingConfig) -> TrainingRun:
     """
     device = pick_device(config.device)
     torch.manual_seed(config.seed)
-    model, tokenizer = _model(config)
+    model, tokenizer, growth = _model(config)
     background, lexicon = _background(config.background, tokenizer) if config.background else (None, NO_LEXICON)
     sources = [_Opened(one, background, lexicon, tokenizer) for one in config.sources]
     if background is None:
@@ -90,11 +97,11 @@ def prepare(config: TrainingConfig) -> TrainingRun:
     if config.compile:
         model.body.compile(dynamic=True)
     builder = BatchBuilder(tokenizer, model.config, background, weighted)
-    return TrainingRun(config, Trainer(model, builder, settings, config.run))
+    return TrainingRun(config, Trainer(model, builder, settings, config.run, growth))
 
 
-def _model(config: TrainingConfig) -> tuple[RecurrentMemoryTransformer, Tokenizer]:
-    wanted = config.model
+def _model(config: TrainingConfig) -> tuple[RecurrentMemoryTransformer, Tokenizer, Growth | None]:
+    wanted, growth = config.model, None
     if wanted.start is not None:
         directory = find_checkpoint(wanted.start)
         checkpoint = load_checkpoint(directory, dtype="float32", merge=False)
@@ -103,7 +110,11 @@ def _model(config: TrainingConfig) -> tuple[RecurrentMemoryTransformer, Tokenize
         model.config = replace(model.config, base=str(base.resolve()) if isinstance(base, Path) else base)
     else:
         assert wanted.base is not None  # noqa: S101 - the configuration has one of the two
-        model, tokenizer = _fresh(config), load_tokenizer(wanted.base)
+        tokenizer = load_tokenizer(wanted.base)
+        if wanted.growth is not None and wanted.adapter is not None:
+            model, growth = grow(_named(wanted.base), wanted.growth, wanted.adapter)
+        else:
+            model = _fresh(config)
     if wanted.segment_tokens is not None:
         model.config = replace(model.config, segment_tokens=wanted.segment_tokens)
     if wanted.weights is not None:
@@ -113,7 +124,7 @@ def _model(config: TrainingConfig) -> tuple[RecurrentMemoryTransformer, Tokenize
     if not wanted.train_embeddings:
         for embeddings in (model.backbone.get_input_embeddings(), model.backbone.get_output_embeddings()):
             embeddings.requires_grad_(False)
-    return model, tokenizer
+    return model, tokenizer, growth
 
 
 def _fresh(config: TrainingConfig) -> RecurrentMemoryTransformer:
@@ -126,7 +137,7 @@ def _fresh(config: TrainingConfig) -> RecurrentMemoryTransformer:
         lora = LoraConfig(r=wanted.adapter.rank, lora_alpha=wanted.adapter.alpha, target_modules="all-linear")
         backbone = with_adapter(backbone, lora)
     rmt = RMTConfig(
-        base=wanted.base if wanted.base in BACKBONES else str(Path(wanted.base).resolve()),
+        base=_named(wanted.base),
         layers=wanted.layers,
         memory_tokens=wanted.memory_tokens or 16,
         segment_tokens=wanted.segment_tokens or 256,
@@ -137,6 +148,11 @@ def _fresh(config: TrainingConfig) -> RecurrentMemoryTransformer:
     model = RecurrentMemoryTransformer(backbone, rmt)
     torch.nn.init.normal_(model.cell.initial, std=scale)
     return model
+
+
+def _named(base: str) -> str:
+    """A backbone's name, or its directory from the root."""
+    return base if base in BACKBONES else str(Path(base).resolve())
 
 
 def _halve_frozen(body: nn.Module) -> None:
@@ -218,6 +234,7 @@ def _provenance(config: TrainingConfig, steps: int, before: dict[str, object]) -
     sources = [
         one.model_dump(include={"kind", "weight", "tasks", "articles"}, exclude_defaults=True) for one in config.sources
     ]
-    start = Path(config.model.start or config.model.base or "").name
+    model = config.model
+    start = Path(model.start or (model.growth.start if model.growth is not None else model.base) or "").name
     made = {"start": start, "sources": sources, "seed": config.seed, "steps": steps}
     return {**made, "before": before} if before else made

@@ -18,6 +18,7 @@ from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.training.batches import Batch, BatchBuilder
 from rmt_model.training.config import LessonWeights, OptimizerConfig, Stage
 from rmt_model.training.curriculum import Curriculum, Progress
+from rmt_model.training.growth import Growth
 from rmt_model.training.journal import Journal
 from rmt_model.training.loader import BatchLoader
 from rmt_model.training.memory import fits_in_memory
@@ -61,9 +62,15 @@ class Trainer:
     """
 
     def __init__(
-        self, model: RecurrentMemoryTransformer, builder: BatchBuilder, settings: TrainerSettings, run_dir: Path
+        self,
+        model: RecurrentMemoryTransformer,
+        builder: BatchBuilder,
+        settings: TrainerSettings,
+        run_dir: Path,
+        growth: Growth | None = None,
     ) -> None:
         self.model = model.train()
+        self.growth = growth
         self.builder = builder
         self.settings = settings
         self.run_dir = run_dir
@@ -85,6 +92,8 @@ class Trainer:
         self._require_space()
         if self.state_file.exists():
             self._load()
+        if growth is not None:
+            growth.at(self.progress.step)
         self.journal = Journal(run_dir, self.progress.step)
 
     def train(self) -> Iterator[Record]:
@@ -96,6 +105,8 @@ class Trainer:
                 started = time.monotonic()
                 batches = loader.take(self.progress.step, self.progress.stage)
                 waited = time.monotonic() - started
+                if self.growth is not None:
+                    self.growth.at(self.progress.step)
                 results = self._step(batches)
                 record = self._record(batches, results, waited, time.monotonic() - started)
                 shapes = [batch.shape for batch in batches]
