@@ -54,7 +54,7 @@ def test_begins_as_what_it_grows_from(base, start) -> None:
     model, _ = grown(base, start)
 
     assert len(model.body.layers) == 4
-    torch.testing.assert_close(answers(model), answers(load_checkpoint(start).model), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(answers(model), answers(load_checkpoint(start).model), rtol=1e-3, atol=1e-3)
 
 
 def test_ends_as_a_backbone_with_an_adapter_and_nothing_else(base, start, tmp_path) -> None:
@@ -65,7 +65,7 @@ def test_ends_as_a_backbone_with_an_adapter_and_nothing_else(base, start, tmp_pa
 
     assert saved.config.layers is None
     assert saved.config.weights == "adapter"
-    torch.testing.assert_close(answers(saved.model), answers(model), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(answers(saved.model), answers(model), rtol=1e-3, atol=1e-3)
     assert not torch.allclose(answers(model), before, atol=0.1)
 
 
