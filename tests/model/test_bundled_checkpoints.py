@@ -24,15 +24,23 @@ KINDS = ("person_place", "opens", "object_place")
 """Kinds of facts that it was trained on."""
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load_checkpoint(SMALL), slots=8, max_batch_lanes=8)
+@pytest.fixture(scope="module", params=[SMALL, LARGE])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return Engine(load_checkpoint(request.param), slots=8, max_batch_lanes=8)
 
 
 def test_all_files_together_stay_small() -> None:
     sizes = {path: path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()}
-    assert any(path.parent.name == SMALL for path in sizes)
+    assert {path.parent.name for path in sizes} == {SMALL, LARGE}
     assert sum(sizes.values()) < 60_000_000
+
+
+@pytest.mark.parametrize("name", [SMALL, LARGE])
+def test_a_card_says_what_it_is_for_and_where_it_fails(name: str) -> None:
+    card = (CHECKPOINTS / name / "README.md").read_text()
+    assert card.startswith(f"# {name}\n")
+    for part in ("How it was made", "Results", "Known failures"):
+        assert f"\n## {part}\n" in card
 
 
 def test_each_kind_of_device_has_its_own() -> None:
