@@ -88,8 +88,3 @@ class MemoryCell(nn.Module):
     def written(self, hidden_states: Tensor) -> Tensor:
         """What the last M positions wrote: float32 [lanes, M, d] from the final hidden states [lanes, L, d]."""
         return hidden_states[:, -self.memory_tokens :].float() * self.scale
-
-    def next_memory(self, old: Tensor, hidden_states: Tensor) -> Tensor:
-        """Memory after a segment, from the memory before it and the segment's final hidden states."""
-        memory: Tensor = self.update(old, self.written(hidden_states))
-        return memory
