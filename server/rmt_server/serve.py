@@ -1,0 +1,114 @@
+"""serve: a store, an engine and the app around them, until a signal."""
+
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from types import FrameType
+
+import torch
+import uvicorn
+from fastapi import FastAPI
+
+from rmt_model.allocator import keep_freed_memory
+from rmt_model.backbone import BACKBONES
+from rmt_model.checkpoint import find_checkpoint, load_checkpoint
+from rmt_model.config import RMTConfig
+from rmt_model.engine import Engine
+from rmt_model.pull import pull
+from rmt_server.app import create_app
+from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.settings import Settings
+from rmt_server.store import Store
+
+__all__ = ["serve"]
+
+_WELCOME = """
+Ready at {url}, documentation under {url}/docs. Try, in another terminal:
+
+    export RMT_URL={url}
+    SESSION=$({{ cat README.md; echo 'The gloomy badge opens the narrow barrier.'; cat LICENSE; }} |
+        .venv/bin/rmt read - --focus 'What opens the narrow barrier?')
+    .venv/bin/rmt ask 'What opens the narrow barrier?' --session $SESSION
+
+"""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal says to stop.
+
+    Raises:
+        RmtServerError: The server cannot start.
+        RmtModelError: The checkpoint cannot be loaded.
+    """
+    with ExitStack() as stack:
+        redis_url = settings.redis_url
+        if not redis_url:
+            redis = stack.enter_context(EmbeddedRedis(settings.data_dir / "redis", append_fsync=settings.redis_fsync))
+            redis_url = redis.url
+        store = Store.connect(redis_url)
+        with ThreadPoolExecutor(1) as loader:
+            engine = loader.submit(_engine, settings).result()
+        app = create_app(settings, store, engine)
+        _server(app, settings).run()
+
+
+def _engine(settings: Settings) -> Engine:
+    """Load the checkpoint, fetching its backbone first if that was never done.
+
+    Called in a thread that ends: PyTorch leaves OpenMP's threads behind where it computed, and with another team beside
+    its own, more than there are processors, the engine's would sleep at every turn instead of waiting awake.
+    """
+    keep_freed_memory()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    directory = find_checkpoint(settings.checkpoint, device=settings.device)
+    base = RMTConfig.from_json((directory / "rmt.json").read_text()).base
+    if base in BACKBONES:
+        pull(base)
+    checkpoint = load_checkpoint(directory, device=settings.device, dtype=settings.dtype)
+    lanes = (settings.max_readings + 1) * settings.max_focuses
+    return Engine(checkpoint, slots=lanes, max_batch_lanes=settings.max_batch_lanes)
+
+
+class _Server(uvicorn.Server):
+    """Says what to try, and at a signal stops reading at once, beside the requests that are still served.
+
+    It ends without an error. Uvicorn would raise the signal again at the end: to a supervisor that is a crash.
+    """
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say what to try."""
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            sys.stdout.write(_WELCOME.format(url=f"http://{host}:{port}"))
+            sys.stdout.flush()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; a second Ctrl+C stops without waiting for anybody."""
+        del frame
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+        self._app.state.scheduler.stop()
+
+
+def _server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="info",
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.drain_s),
+        timeout_keep_alive=75,
+        server_header=False,
+        date_header=True,
+    )
+    return _Server(app, config)
