@@ -308,8 +308,8 @@ class StoreUnavailableError(BusyError):
 
     slug, title = "store-unavailable", "Store unavailable"
 
-    def __init__(self, detail: str = "The store does not answer, or takes no changes now.") -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or "Redis does not answer, or takes no changes now.")
 
 
 class FencedError(RmtServerError):

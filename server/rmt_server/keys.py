@@ -13,21 +13,29 @@
 ``rmt:{tenant}:sessions``               zset    index of a tenant's sessions, by creation
 ``rmt:{tenant}:snapshots``              zset    index of a tenant's snapshots, by creation
 ``rmt:ready``                           zset    ``tenant:sid`` of sessions to be read, by when they are due
+``rmt:replicas``                        zset    processes that read, by when they stop to count
+``rmt:sweep``                           string  the process that looks for forgotten sessions this time
+``rmt:probe``                           string  written, and removed at once, to see whether Redis takes changes
 ======================================  ======  ==============================================================
 
 All keys of a session carry one hash tag, so one Redis Cluster node holds them and one script may change them
 all. They expire together: every change sets all of them to the session's expiry. A snapshot has its own.
-The indexes and ``ready`` do not expire: they hold no content, and whoever meets an entry whose session or
-snapshot is gone removes it.
+The indexes and ``ready`` do not expire: they hold no content. Whoever meets an entry whose session or snapshot
+is gone removes it, and the sweep meets them all. ``replicas`` and ``sweep`` expire soon after they were last written.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rmt_server.errors import SessionNotFoundError, SnapshotNotFoundError
 
 READY = "rmt:ready"
+REPLICAS = "rmt:replicas"
+SWEEP = "rmt:sweep"
+PROBE = "rmt:probe"
 EVERY_SESSION = "rmt:{*}:session"
+EVERY_INDEX = ("rmt:{*}:sessions", "rmt:{*}:snapshots")
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -117,3 +125,11 @@ def tenant_snapshots(tenant: str) -> str:
     """The index of a tenant's snapshots."""
     check_tenant(tenant)
     return f"rmt:{{{tenant}}}:snapshots"
+
+
+def key_of_entry(index: bytes) -> Callable[[str], str]:
+    """For an index of sessions or snapshots, of a tenant or a session: which key holds what an entry's name names."""
+    tenant = index[index.index(b"{") + 1 : index.index(b"}")].decode().partition(":")[0]
+    if index.endswith(b":sessions"):
+        return lambda name: SessionKeys(tenant, name).session
+    return lambda name: snapshot_key(tenant, name)

@@ -1,29 +1,31 @@
 """Scheduler: leases sessions, feeds the engine, answers questions before it reads on, and archives progress.
 
-One asyncio task runs the loop; one thread owns the device. Everything that a reading has not committed can be dropped
-at any moment: whoever leases the session next starts from the last commit.
+One asyncio task runs the loop; one thread owns the device. Redis is spoken to beside the engine, never between two
+steps. Everything that a reading has not committed can be dropped at any moment: whoever leases the session next starts
+from the last commit.
 """
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from rmt_model.answering import Answer, Question, answer
+from rmt_model.answering import Answer, Question
 from rmt_model.engine import Engine, EngineFullError
 from rmt_model.errors import RmtModelError
 from rmt_model.state import ReaderState
 from rmt_model.types import LaneSegment
+from rmt_server.desk import Desk
 from rmt_server.errors import BusyError, FencedError, RmtServerError, StoreUnavailableError
 from rmt_server.metrics import Metrics
+from rmt_server.questions import QuestionQueue
 from rmt_server.reading import Reading
+from rmt_server.replica import Replica
 from rmt_server.settings import Settings
 from rmt_server.store import Lease, Store
 
@@ -33,42 +35,6 @@ T = TypeVar("T")
 Key = tuple[str, str]
 _log = logging.getLogger(__name__)
 _STORE_PAUSE_S = 1.0
-_RENEW_SHARE = 1 / 3
-_SWEEP_S = 120.0
-
-
-@dataclass(eq=False)
-class _Asked:
-    """A call that waits for its answers; a caller who left has cancelled `answers`."""
-
-    state: ReaderState
-    questions: Sequence[Question]
-    answers: "asyncio.Future[list[Answer]]"
-
-
-@dataclass(eq=False)
-class _Desk:
-    """What one reading has under way beside the engine."""
-
-    reading: Reading
-    refill: "asyncio.Task[None] | None" = None
-    commit: "asyncio.Task[None] | None" = None
-    committed_s: float = field(default_factory=time.monotonic)
-    yielding: bool = False
-
-    @property
-    def idle(self) -> bool:
-        return all(task is None or task.done() for task in (self.refill, self.commit))
-
-    @property
-    def can_step(self) -> bool:
-        """Whether the next step can read a segment of it."""
-        return self.reading.waiting > 0 and not self.yielding
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether nothing is read any more: the text is at its end, or the place goes to another session."""
-        return self.yielding or (self.reading.exhausted and not self.reading.waiting)
 
 
 class Scheduler:
@@ -84,26 +50,29 @@ class Scheduler:
         self._store = store
         self._settings = settings
         self._metrics = metrics
-        self._owner = secrets.token_hex(8)
+        self._replica = Replica(store, settings)
+        self._questions = QuestionQueue(engine, metrics, settings.max_waiting_questions)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._desks: dict[Key, _Desk] = {}
+        self._desks: dict[Key, Desk] = {}
         self._turns: deque[Key] = deque()
-        self._asked: deque[_Asked] = deque()
+        self._endless: list[asyncio.Task[None]] = []
+        self._errands: set[asyncio.Task[None]] = set()
         self._watchers: dict[Key, set[asyncio.Event]] = {}
         self._wake = asyncio.Event()
         self._stopping = False
+        self._looking: asyncio.Task[list[Lease]] | None = None
         self._look_at_s = 0.0
 
     async def run(self) -> None:
         """The main loop; it returns after `stop`, with everything committed and every lease given back."""
-        sweep = self._beside(self._sweep())
+        endless = (self._replica.stay(), self._replica.sweep(self.wake), self._renew())
+        self._endless = [self._beside(errand) for errand in endless]
         try:
             while not self._stopping:
                 self._wake.clear()
-                if sweep.done():
-                    sweep.result()  # it never ends by itself: this raises what broke it
-                await self._lease_ready()
-                await self._answer_asked()
+                self._see_errands()
+                await self._take_leases()
+                await self._questions.answer_all(self._on_engine)
                 await self._read_step()
                 await self._archive()
                 await self._rest()
@@ -113,8 +82,9 @@ class Scheduler:
             self.failure = error
             raise
         finally:
-            sweep.cancel()
-            self._fail_asked(BusyError("The server is stopping.", retry_after_s=1.0))
+            for task in (*self._endless, *self._errands):
+                task.cancel()
+            self._questions.fail_all(BusyError("The server is stopping.", retry_after_s=1.0))
             self._thread.shutdown(wait=False)
 
     @property
@@ -141,13 +111,9 @@ class Scheduler:
         """
         if self._stopping or self.failure is not None:
             raise BusyError("The server is stopping.", retry_after_s=1.0)
-        if len(self._asked) >= self._settings.max_waiting_questions:
-            raise BusyError(f"{len(self._asked)} calls wait for the engine.", retry_after_s=1.0)
-        asked = _Asked(state, questions, asyncio.get_running_loop().create_future())
-        self._asked.append(asked)
-        self._metrics.waiting_questions.set(len(self._asked))
+        answers = self._questions.put(state, questions)
         self._wake.set()
-        return await asked.answers
+        return await answers
 
     async def watch(self, key: Key, timeout_s: float) -> None:
         """Wait until this process commits progress of a session, or for at most `timeout_s`."""
@@ -165,42 +131,49 @@ class Scheduler:
 
     # ------------------------------------------------------------------ the steps of the loop
 
-    async def _sweep(self) -> None:
-        """Look for forgotten sessions now and then, beside everything else: it walks over all that there are."""
-        while True:
-            pause_s = _SWEEP_S
-            try:
-                if await self._store.wake_forgotten():
-                    self.wake()
-            except StoreUnavailableError as error:
-                _log.warning("cannot look for forgotten sessions: %s", error)
-                pause_s = _STORE_PAUSE_S
-            await asyncio.sleep(pause_s)
+    async def _take_leases(self) -> None:
+        """Begin to read what was leased, and look for more beside the engine."""
+        if self._looking is not None and self._looking.done():
+            leases, self._looking = self._looking.result(), None
+            for lease in leases:
+                await self._admit(lease)
+        if self._looking is None and time.monotonic() >= self._look_at_s:
+            self._look_at_s = time.monotonic() + self._settings.poll_s
+            self._looking = self._beside(self._lease_ready())
 
-    async def _lease_ready(self) -> None:
+    async def _lease_ready(self) -> list[Lease]:
         """Lease sessions that have something to read; where there is no room for one, another has to yield."""
-        if time.monotonic() < self._look_at_s:
-            return
-        self._look_at_s = time.monotonic() + self._settings.poll_s
+        leases: list[Lease] = []
         try:
-            for key in await self._store.ready(2 * self._settings.max_readings):
+            due = await self._store.ready(2 * self._settings.max_readings)
+            share = self._replica.share(due.hints)
+            self._yield_surplus(share)
+            for key in due.sessions:
                 if key in self._desks:
                     continue
-                if len(self._desks) >= self._settings.max_readings:
+                if len(self._desks) + len(leases) >= share:
                     self._make_room()
                     break
-                lease = await self._store.lease(*key, self._owner, int(self._settings.lease_s * 1000))
+                lease = await self._store.lease(*key, self._replica.owner, int(self._settings.lease_s * 1000))
                 if lease is not None:
-                    await self._admit(lease)
+                    leases.append(lease)
         except StoreUnavailableError as error:
             _log.warning("cannot look for work: %s", error)
             self._look_at_s = time.monotonic() + _STORE_PAUSE_S
+        return leases
+
+    def _yield_surplus(self, share: int) -> None:
+        """Leave what is beyond this process's share to replicas that have less, such as one that has just come."""
+        staying = [desk for desk in self._desks.values() if not desk.yielding]
+        staying.sort(key=lambda desk: desk.reading.since_s)
+        for desk in staying[: max(0, len(staying) - share)]:
+            desk.yielding = True
 
     def _make_room(self) -> None:
         """Let the session that has been read for the longest time be put down, once it has had its turn."""
-        desk = min(self._desks.values(), key=lambda desk: desk.reading.since_s)
-        if time.monotonic() - desk.reading.since_s >= self._settings.turn_s:
-            desk.yielding = True
+        longest = min(self._desks.values(), key=lambda desk: desk.reading.since_s, default=None)
+        if longest is not None and time.monotonic() - longest.reading.since_s >= self._settings.turn_s:
+            longest.yielding = True
 
     async def _admit(self, lease: Lease) -> None:
         """Begin to read a leased session; of one that cannot be read here the lease is left to end by itself."""
@@ -213,32 +186,9 @@ class Scheduler:
         except (EngineFullError, RmtModelError) as error:
             _log.warning("session %s is left unread: %s", session.id, error)
             return
-        self._desks[reading.key] = _Desk(reading)
+        self._desks[reading.key] = Desk(reading)
         self._turns.append(reading.key)
         self._metrics.readings.set(len(self._desks))
-
-    async def _answer_asked(self) -> None:
-        """Answer every call that waits now; those whose caller has left are dropped."""
-        for _ in range(len(self._asked)):
-            asked = self._asked.popleft()
-            self._metrics.waiting_questions.set(len(self._asked))
-            if asked.answers.cancelled():
-                continue
-            started = time.monotonic()
-            try:
-                answers = await self._on_engine(partial(answer, self.engine, asked.state, asked.questions))
-            except (RmtModelError, EngineFullError) as error:
-                if not asked.answers.cancelled():
-                    full = isinstance(error, EngineFullError)
-                    asked.answers.set_exception(BusyError(f"{error}.") if full else error)
-                continue
-            except BaseException:
-                self._asked.appendleft(asked)  # it breaks the loop, which fails every call that waits
-                raise
-            self._metrics.answer_seconds.observe(time.monotonic() - started)
-            self._metrics.answers.inc(len(asked.questions))
-            if not asked.answers.cancelled():
-                asked.answers.set_result(answers)
 
     async def _read_step(self) -> None:
         """Read the next segment of as many sessions as fit into a batch, each in its turn."""
@@ -271,57 +221,42 @@ class Scheduler:
     async def _archive(self) -> None:
         """Fetch text ahead, commit what is due beside the next step, and let go of sessions that are read."""
         for desk in list(self._desks.values()):
-            reading = desk.reading
             if not self._settle(desk):
                 continue
-            if desk.refill is None and reading.wants_text and not desk.yielding:
-                desk.refill = self._beside(reading.refill())
+            if desk.refill is None and desk.reading.wants_text and not desk.yielding:
+                desk.refill = self._beside(desk.reading.refill())
             if desk.commit is None:
                 await self._commit_if_due(desk)
-            if desk.idle and desk.at_rest and not reading.has_news:
-                await self._let_go(desk)
+            if desk.may_go:
+                self._forget(desk)
+                self._send_out(self._let_go(desk.reading.lease))
 
-    def _settle(self, desk: _Desk) -> bool:
+    def _settle(self, desk: Desk) -> bool:
         """Take the results of what ran beside the engine; False when the reading had to be dropped."""
         for name in ("refill", "commit"):
-            task = getattr(desk, name)
-            if task is None or not task.done():
-                continue
-            setattr(desk, name, None)
-            error = task.exception()
+            ended, error = desk.take_result(name)
             if error is not None:
                 self._drop(desk, error)
                 return False
-            if name == "commit":
+            if ended and name == "commit":
                 self._notify(desk.reading.key)
         return True
 
-    async def _commit_if_due(self, desk: _Desk) -> None:
+    async def _commit_if_due(self, desk: Desk) -> None:
         reading, now = desk.reading, time.monotonic()
         if reading.has_news and (desk.at_rest or now - desk.committed_s >= self._settings.commit_interval_s):
             memory = await self._on_engine(partial(self.engine.memory, reading.slots))
             state, finished = await reading.progress(memory)
             desk.committed_s = now
             desk.commit = self._beside(self._timed_commit(reading.commit(state, finished)))
-        elif now - reading.contact_s > self._settings.lease_s * _RENEW_SHARE:
-            desk.commit = self._beside(reading.renew())
 
     async def _timed_commit(self, commit: Coroutine[Any, Any, None]) -> None:
         with self._metrics.commit_seconds.time():
             await commit
 
-    async def _let_go(self, desk: _Desk) -> None:
-        """Give a session back that has nothing left to read."""
-        self._forget(desk)
-        try:
-            await self._store.release(desk.reading.lease)
-        except StoreUnavailableError as error:
-            _log.warning("session %s keeps its lease until it ends: %s", desk.reading.key[1], error)
-        self._notify(desk.reading.key)
-
     async def _rest(self) -> None:
         """Sleep until something happens, unless there is something to do now."""
-        if self._asked or any(desk.can_step for desk in self._desks.values()):
+        if len(self._questions) or any(desk.can_step for desk in self._desks.values()):
             await asyncio.sleep(0)
             return
         with suppress(TimeoutError):
@@ -329,6 +264,9 @@ class Scheduler:
 
     async def _wind_down(self) -> None:
         """Commit what has been read and give every lease back."""
+        if self._looking is not None:
+            for lease in await self._looking:
+                await self._let_go(lease)
         for desk in list(self._desks.values()):
             try:
                 for task in (desk.refill, desk.commit):
@@ -337,25 +275,54 @@ class Scheduler:
                 memory = await self._on_engine(partial(self.engine.memory, desk.reading.slots))
                 if desk.reading.has_news:
                     await desk.reading.commit(*await desk.reading.progress(memory))
-                await self._let_go(desk)
+                await self._let_go(desk.reading.lease)
+                self._forget(desk)
             except (RmtServerError, RmtModelError) as error:
                 self._drop(desk, error)
+        await asyncio.gather(*self._errands)
+        await self._replica.leave()
+
+    # ------------------------------------------------------------------ beside the loop
+
+    async def _renew(self) -> None:
+        """Renew every lease that no commit has renewed, however long a step takes."""
+        while True:
+            for desk in self._desks.values():
+                if desk.commit is None and time.monotonic() - desk.reading.contact_s > self._replica.beat_s:
+                    desk.commit = self._beside(desk.reading.renew())
+            await asyncio.sleep(self._replica.beat_s / 2)
+
+    async def _let_go(self, lease: Lease) -> None:
+        """Give a session back that has nothing left to read, or whose place goes to another."""
+        try:
+            await self._store.release(lease)
+        except StoreUnavailableError as error:
+            _log.warning("session %s keeps its lease until it ends: %s", lease.session.id, error)
+
+    def _send_out(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the loop that the loop does not wait for."""
+        self._errands.add(self._beside(errand))
+
+    def _see_errands(self) -> None:
+        """Whatever broke one of them breaks the loop."""
+        for task in (*self._endless, *self._errands):
+            if task.done():
+                task.result()
+        self._errands = {task for task in self._errands if not task.done()}
 
     # ------------------------------------------------------------------ helpers
 
-    def _drop(self, desk: _Desk, error: BaseException) -> None:
+    def _drop(self, desk: Desk, error: BaseException) -> None:
         """Stop reading a session; what was not committed is read again by whoever leases it next."""
         if not isinstance(error, RmtServerError | RmtModelError):
             raise error
         _log.warning("session %s is dropped: %s", desk.reading.key[1], error)
         if isinstance(error, FencedError):
             self._metrics.lost_leases.inc()
-        for task in (desk.refill, desk.commit):
-            if task is not None and not task.cancel() and not task.cancelled():
-                task.exception()  # seen now, so that asyncio does not report one that nobody has looked at
+        desk.abandon()
         self._forget(desk)
 
-    def _forget(self, desk: _Desk) -> None:
+    def _forget(self, desk: Desk) -> None:
         key = desk.reading.key
         del self._desks[key]
         self._turns.remove(key)
@@ -366,13 +333,7 @@ class Scheduler:
         for event in self._watchers.get(key, ()):
             event.set()
 
-    def _fail_asked(self, error: Exception) -> None:
-        while self._asked:
-            asked = self._asked.popleft()
-            if not asked.answers.done():
-                asked.answers.set_exception(error)
-
-    def _beside(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _beside(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Run something beside the engine; the loop wakes when it is done."""
         task = asyncio.get_running_loop().create_task(work)
         task.add_done_callback(lambda _: self._wake.set())

@@ -236,7 +236,7 @@ def test_redis_goes_away_for_a_while(start_server: ServerFactory, own_redis: Emb
     sid = begin(away, data)
     own_redis.stop()
     ready = away.http.get("/readyz")
-    assert (ready.status_code, ready.json()["detail"]) == (503, "Redis does not answer")
+    assert (ready.status_code, ready.json()["detail"]) == (503, "Redis does not answer, or takes no changes now.")
     for method, path, body in (
         ("GET", f"/v1/sessions/{sid}", None),
         ("POST", "/v1/sessions", {}),
@@ -318,7 +318,7 @@ def test_the_search_for_forgotten_sessions_holds_nobody_up(
         await asyncio.Event().wait()
         return 0
 
-    monkeypatch.setattr(Store, "wake_forgotten", search)
+    monkeypatch.setattr(Store, "sweep", search)
     server = start_server()
     sid = server.read(text(3000))
     assert server.look(sid)["status"] == "idle"

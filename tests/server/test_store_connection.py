@@ -23,7 +23,7 @@ from rmt_server.store import connection as connection_module
 from rmt_server.store.connection import Connection
 
 STATE = StoredState(b"\xff\x00", 0, 0, 0, "")
-SCRIPTS = {path.stem for path in Path(connection_module.__file__).parent.glob("*.lua")} - {"prelude"}
+SCRIPTS = {path.stem for path in Path(connection_module.__file__).parent.glob("*.lua")} - {"clock", "prelude"}
 
 
 class ListeningConnection(Connection):
@@ -46,7 +46,7 @@ async def one_life(store: Store) -> None:
     text = os.urandom(200_000)
     await store.append("t", "s", "d", offset=0, data=text, complete=False, max_unread_bytes=1 << 20)
     await store.cancel_document("t", "s", "d")
-    assert await store.ready(10) == [("t", "s")]
+    assert (await store.ready(10)).sessions == (("t", "s"),)
     lease = await store.lease("t", "s", "me", 10_000)
     assert lease is not None
     assert await store.unread(lease, 10, 100_000) == text[10:100_010]
@@ -56,7 +56,7 @@ async def one_life(store: Store) -> None:
     lease = await store.renew(lease, 10_000)
     assert await store.compact(lease) == 3
     await store.release(lease)
-    assert await store.ready(10) == []
+    assert (await store.ready(10)).sessions == ()
     assert await store.read_text("t", "s", 0, 300_000) == text
     assert (await store.session_state("t", "s"))[1] == read
     await store.create_snapshot("t", "p", session_id="s", model="m", state=read, ttl_s=60)
@@ -65,8 +65,10 @@ async def one_life(store: Store) -> None:
     await store.restore("t", "s", await store.snapshot_state("t", "p"))
     with pytest.raises(FencedError):
         await store.commit(lease, read)
-    assert await store.wake_forgotten() == 0
-    assert await store.ping()
+    assert await store.sweep() == 0
+    assert await store.stay("me", 10) == 1
+    await store.leave("me")
+    assert not await store.trouble()
     assert (await store.info()).append_only
     await store.delete_snapshot("t", "p")
     await store.delete_session("t", "s")
@@ -114,10 +116,10 @@ async def test_more_callers_than_connections_wait_their_turn(each_redis_url: str
 
 async def test_nobody_there(tmp_path: Path) -> None:
     store = Store.connect(f"unix://{tmp_path}/none.sock")
-    for call in (store.get_session("t", "s"), store.ready(1), store.wake_forgotten(), store.info()):
+    for call in (store.get_session("t", "s"), store.ready(1), store.sweep(), store.info()):
         with pytest.raises(StoreUnavailableError):
             await call
-    assert not await store.ping()
+    assert await store.trouble()
     await store.close()
 
 

@@ -23,9 +23,9 @@ async def test_only_what_waits_is_ready(bench) -> None:
     for sid in ("s", "other"):
         await bench.session(sid)
     await bench.store.create_document("t", "s", "d")
-    assert await bench.store.ready(10) == []
+    assert (await bench.store.ready(10)).sessions == ()
     await bench.append(b"x", 0)
-    assert await bench.store.ready(10) == [("t", "s")]
+    assert (await bench.store.ready(10)).sessions == (("t", "s"),)
 
 
 async def test_the_longest_waiting_is_first(bench) -> None:
@@ -34,12 +34,22 @@ async def test_the_longest_waiting_is_first(bench) -> None:
         await bench.store.create_document("t", sid, "d")
         await bench.store.append("t", sid, "d", offset=0, data=b"x", complete=False, max_unread_bytes=9)
         await asyncio.sleep(0.002)
-    assert await bench.store.ready(2) == [("t", "c"), ("t", "a")]
+    assert (await bench.store.ready(2)).sessions == (
+        ("t", "c"),
+        ("t", "a"),
+    )
     lease = await bench.store.lease("t", "c", "me", 1000)
-    assert await bench.store.ready(9) == [("t", "a"), ("t", "b")]
+    assert (await bench.store.ready(9)).sessions == (
+        ("t", "a"),
+        ("t", "b"),
+    )
     await asyncio.sleep(0.002)
     await bench.store.release(lease)
-    assert await bench.store.ready(9) == [("t", "a"), ("t", "b"), ("t", "c")]
+    assert (await bench.store.ready(9)).sessions == (
+        ("t", "a"),
+        ("t", "b"),
+        ("t", "c"),
+    )
 
 
 async def test_a_lease_carries_all_that_a_reader_needs(unread) -> None:
@@ -74,16 +84,16 @@ async def test_no_lease_where_nothing_is_to_do(bench) -> None:
 async def test_one_reader_at_a_time(unread) -> None:
     lease = await unread.lease("a")
     assert await unread.store.lease("t", "s", "b", 10_000) is None
-    assert await unread.store.ready(9) == []
+    assert (await unread.store.ready(9)).sessions == ()
     await unread.store.release(lease)
     assert (await unread.lease("b")).fence == lease.fence + 1
 
 
 async def test_a_dead_readers_session_is_taken_over(unread) -> None:
     old = await unread.lease("a", 100)
-    assert await unread.store.ready(9) == []
+    assert (await unread.store.ready(9)).sessions == ()
     await asyncio.sleep(0.12)
-    assert await unread.store.ready(9) == [("t", "s")]
+    assert (await unread.store.ready(9)).sessions == (("t", "s"),)
     new = await unread.lease("b")
     assert new.fence > old.fence
     for call in (
@@ -120,7 +130,7 @@ async def test_renewing_keeps_others_out(unread) -> None:
     await asyncio.sleep(0.07)
     assert lease.lease_ms == 10_000
     assert await unread.store.lease("t", "s", "b", 1000) is None
-    assert await unread.store.ready(9) == []
+    assert (await unread.store.ready(9)).sessions == ()
     lease = await unread.store.renew(lease, 50)
     lease = await unread.read(lease, 5)
     assert await unread.store.lease("t", "s", "b", 1000) is None
@@ -188,7 +198,7 @@ async def test_an_edit_does_not_disturb_the_reader(unread) -> None:
 
 async def test_hints_of_sessions_that_are_gone_go_too(unread) -> None:
     unread.bare.delete(unread.keys.session)
-    assert await unread.store.ready(9) == [("t", "s")]
+    assert (await unread.store.ready(9)).sessions == (("t", "s"),)
     assert await unread.store.lease("t", "s", "a", 1000) is None
     assert not unread.is_ready()
 
@@ -196,8 +206,8 @@ async def test_hints_of_sessions_that_are_gone_go_too(unread) -> None:
 async def test_forgotten_sessions_are_woken(unread) -> None:
     await unread.session("idle")
     unread.bare.delete("rmt:ready")
-    assert await unread.store.wake_forgotten() == 1
-    assert await unread.store.ready(9) == [("t", "s")]
+    assert await unread.store.sweep() == 1
+    assert (await unread.store.ready(9)).sessions == (("t", "s"),)
 
 
 async def test_the_state_stays_small_whatever_is_read(bench) -> None:

@@ -16,15 +16,13 @@ async def livez() -> HealthBody:
 
 @router.get("/readyz", responses={503: {"model": HealthBody}})
 async def readyz(request: Request, response: Response, store: StoreDep) -> HealthBody:
-    """Whether requests should be sent here: 503 without Redis, while stopping, or when reading has failed."""
+    """Whether requests should be sent here: 503 when Redis takes no changes, while stopping, or after a failure."""
     scheduler = request.app.state.scheduler
     if scheduler.stopping:
         reason = "stopping"
     elif scheduler.failure is not None:
         reason = "the engine has failed; restart this process"
-    elif not await store.ping():
-        reason = "Redis does not answer"
-    else:
+    elif not (reason := await store.trouble()):
         return HealthBody(status="ready")
     response.status_code = 503
     response.headers["Retry-After"] = "1"

@@ -4,6 +4,7 @@ from rmt_server.store.limits import BLOCK_BYTES, FINISHED_DOCUMENTS, PENDING_DOC
 from rmt_server.store.records import (
     Boundary,
     DocumentRecord,
+    Due,
     Lease,
     Page,
     SessionRecord,
@@ -20,6 +21,7 @@ __all__ = [
     "READ_BYTES",
     "Boundary",
     "DocumentRecord",
+    "Due",
     "Lease",
     "Page",
     "SessionRecord",

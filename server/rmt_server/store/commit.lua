@@ -12,6 +12,7 @@ for index = 11, #ARGV do
   if not stop or tonumber(stop) > read then return {'position'} end
 end
 
+although_full()
 redis.call('SET', STATE, state)
 redis.call('HINCRBY', SESSION, 'revision', 1)
 set('read_bytes', position, 'tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #state)

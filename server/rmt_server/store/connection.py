@@ -21,13 +21,24 @@ Argument = str | bytes | int | float
 CLUSTER_SCHEME = "redis+cluster://"
 
 _HERE = Path(__file__).parent
-_ON_OTHER_KEYS = {"create_snapshot", "due"}
-_REFUSED_FOR_NOW = re.compile(r"\b(BUSY|CLUSTERDOWN|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN)\b")
+_ON_OTHER_KEYS = {"create_snapshot", "due", "hint", "probe", "stay"}
+_IN_FRONT = {"clock", "prelude"}
+_REASONS = {
+    "LOADING": "Redis is loading its data.",
+    "MISCONF": "Redis cannot write to its disk.",
+    "NOREPLICAS": "Redis has too few replicas of its own.",
+    "OOM": "Redis is full: it has reached its maxmemory.",
+    "READONLY": "Redis is a replica of another one and takes no changes.",
+}
+_REFUSED_FOR_NOW = re.compile(r"\b(BUSY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|" + "|".join(_REASONS) + r")\b")
+_CODES: dict[type[Exception], str] = {  # of these the client takes the code off the text
+    exceptions.BusyLoadingError: "LOADING",
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.ReadOnlyError: "READONLY",
+}
 _UNAVAILABLE = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
-    exceptions.OutOfMemoryError,
-    exceptions.ReadOnlyError,
     exceptions.RedisClusterException,
     exceptions.ClusterError,
     OSError,
@@ -36,10 +47,10 @@ _UNAVAILABLE = (
 
 @cache
 def script_source(name: str) -> str:
-    """The text of ``<name>.lua``, behind the limits and, for a script on a session, the prelude."""
+    """The text of ``<name>.lua``, behind the limits, the clock and, for a script on a session, the prelude."""
     constants = "".join(f"local {key} = {value}\n" for key, value in sorted(vars(limits).items()) if key.isupper())
-    prelude = "" if name in _ON_OTHER_KEYS else (_HERE / "prelude.lua").read_text("utf-8")
-    return constants + prelude + (_HERE / f"{name}.lua").read_text("utf-8")
+    names = ("clock", name) if name in _ON_OTHER_KEYS else ("clock", "prelude", name)
+    return constants + "".join((_HERE / f"{each}.lua").read_text("utf-8") for each in names)
 
 
 class Connection:
@@ -64,7 +75,7 @@ class Connection:
             self._client = Redis.from_pool(
                 BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=timeout_s, **options)
             )
-        names = {path.stem for path in _HERE.glob("*.lua")} - {"prelude"}
+        names = {path.stem for path in _HERE.glob("*.lua")} - _IN_FRONT
         self._scripts = {name: self._client.register_script(script_source(name)) for name in names}
 
     async def run(self, script: str, keys: tuple[str, ...], *arguments: Argument) -> list[Any]:
@@ -114,12 +125,12 @@ class Connection:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except _UNAVAILABLE as error:
-        raise StoreUnavailableError from error
-    except exceptions.ResponseError as error:
-        if _REFUSED_FOR_NOW.search(str(error)):
-            raise StoreUnavailableError from error
-        raise
+    except (exceptions.RedisError, OSError) as error:
+        found = _REFUSED_FOR_NOW.search(str(error))
+        code = found[0] if found else _CODES.get(type(error))
+        if code is None and not isinstance(error, _UNAVAILABLE):
+            raise
+        raise StoreUnavailableError(_REASONS.get(code or "", "")) from error
 
 
 class Room:

@@ -1,7 +1,5 @@
 -- KEYS: snapshot. ARGV: ttl_ms, then field, value, ...
 -- -> {'ok', created_ms}. A retry with the same id leaves the snapshot as it stands.
-local clock = redis.call('TIME')
-local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if redis.call('EXISTS', KEYS[1]) == 0 then
   local expires_ms = now_ms + ARGV[1]
   redis.call('HSET', KEYS[1], 'created_ms', now_ms, 'expires_ms', expires_ms, unpack(ARGV, 2))

@@ -112,4 +112,4 @@ class Documents(Room):
 
 async def wake(redis: Connection, keys: SessionKeys, now_ms: int) -> None:
     """Tell the readers of a session that has something to read. One that they know of keeps its place."""
-    await redis.command("ZADD", READY, "NX", now_ms, keys.member)
+    await redis.run("hint", (READY,), keys.member, now_ms, "NX")

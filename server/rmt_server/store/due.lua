@@ -1,5 +1,4 @@
 -- KEYS: ready. ARGV: limit
--- -> {'ok', {member, ...}}: who is due, the longest waiting first
-local clock = redis.call('TIME')
-local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
-return {'ok', redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, ARGV[1])}
+-- -> {'ok', {member, ...}, hints}: who is due, the longest waiting first, and how many hints there are in all
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, ARGV[1])
+return {'ok', due, redis.call('ZCARD', KEYS[1])}

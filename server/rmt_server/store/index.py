@@ -18,6 +18,7 @@ Item = TypeVar("Item")
 Load = Callable[[str], Awaitable[Item | None]]
 
 _INSPECTED = 4
+_PRUNED = 100
 
 
 def entry(created_ms: int, name: str) -> str:
@@ -65,6 +66,15 @@ class Index:
             cursor = entries[-1].decode()
             if len(items) == limit:
                 return Page(tuple(items), cursor)
+
+    async def prune(self, key_of: Callable[[str], str]) -> None:
+        """Drop every entry that names nothing any more; ``key_of`` tells the key that holds what is named."""
+        cursor = "-"
+        while entries := await self._redis.command("ZRANGEBYLEX", self._key, cursor, "+", "LIMIT", 0, _PRUNED):
+            for each in entries:
+                if not await self._redis.command("EXISTS", key_of(_name(each))):
+                    await self._redis.command("ZREM", self._key, each)
+            cursor = f"({entries[-1].decode()}"
 
     async def _live(self, entries: list[bytes], load: Load[Item]) -> list[Item]:
         found = await asyncio.gather(*(load(_name(each)) for each in entries))

@@ -8,6 +8,7 @@ if holder and holder ~= owner and until_ms > now_ms and get('life') == life() th
 end
 if not pending() then return {'idle'} end
 
+although_full()
 local fence = redis.call('HINCRBY', SESSION, 'fence', 1)
 set('owner', owner, 'lease_until_ms', now_ms + lease_ms, 'life', life())
 return {'ok', record(), redis.call('GET', STATE), fence, now_ms}

@@ -16,12 +16,12 @@ from dataclasses import replace
 from typing import Any
 
 from rmt_server.errors import FencedError, SessionNotFoundError
-from rmt_server.keys import EVERY_SESSION, READY, SessionKeys
+from rmt_server.keys import READY, SessionKeys
 from rmt_server.store.codec import fields_of, load_session
-from rmt_server.store.connection import Argument, Room
+from rmt_server.store.connection import Argument, Connection, Room
 from rmt_server.store.documents import wake
 from rmt_server.store.limits import COMPACT_BLOCKS
-from rmt_server.store.records import Boundary, Lease, SessionRecord, StoredState
+from rmt_server.store.records import Boundary, Due, Lease, SessionRecord, StoredState
 from rmt_server.store.text import text_of, text_range
 
 _RETRY_HELD_MS = 500
@@ -30,10 +30,10 @@ _RETRY_HELD_MS = 500
 class Leases(Room):
     """The part of the store that readers work with."""
 
-    async def ready(self, limit: int) -> list[tuple[str, str]]:
-        """Tenant and id of sessions to try, the longest waiting first. Only ``lease`` knows for sure."""
-        answer = await self._redis.run("due", (READY,), limit)
-        return [(keys.tenant, keys.sid) for keys in map(SessionKeys.of_member, answer[1])]
+    async def ready(self, limit: int) -> Due:
+        """At most ``limit`` sessions that may be leased now."""
+        _, members, hints = await self._redis.run("due", (READY,), limit)
+        return Due(tuple((keys.tenant, keys.sid) for keys in map(SessionKeys.of_member, members)), hints)
 
     async def lease(self, tenant: str, sid: str, owner: str, lease_ms: int) -> Lease | None:
         """The right to read a session for a while.
@@ -51,10 +51,10 @@ class Leases(Room):
                 return None
             case ["held", until_ms, now_ms]:
                 retry_ms = min(until_ms, now_ms + _RETRY_HELD_MS)
-                await self._redis.command("ZADD", READY, "XX", retry_ms, keys.member)
+                await self._redis.run("hint", (READY,), keys.member, retry_ms, "XX")
                 return None
         _, fields, blob, fence, now_ms = answer
-        await self._redis.command("ZADD", READY, now_ms + lease_ms, keys.member)
+        await self._redis.run("hint", (READY,), keys.member, now_ms + lease_ms, "CH")
         session = load_session(tenant, sid, fields_of(fields))
         return Lease(session, session.state(blob), owner, fence, lease_ms)
 
@@ -122,30 +122,10 @@ class Leases(Room):
             await self._run("compact", lease, first, *packed)
         return len(raw)
 
-    async def wake_forgotten(self) -> int:
-        """Give every session that has something to read its hint again; how many have.
-
-        A process that dies between a change and its hint, or a Redis that loses its last second, may leave a
-        session without one. So this is due at start and every few minutes; it walks over all sessions.
-        """
-        woken = 0
-        async for key in self._redis.scan(EVERY_SESSION):
-            woken += await self._wake_if_pending(SessionKeys.of_key(key), "", 0)
-        return woken
-
     async def _leave(self, keys: SessionKeys, owner: str, fence: int) -> None:
         """Take the hint away, give the lease back, and put the hint back if something is to be read."""
         await self._redis.command("ZREM", READY, keys.member)
-        await self._wake_if_pending(keys, owner, fence)
-
-    async def _wake_if_pending(self, keys: SessionKeys, owner: str, fence: int) -> bool:
-        try:
-            _, pending, now_ms = await self._redis.run_on_session("release", keys, owner, fence)
-        except SessionNotFoundError:
-            return False
-        if pending:
-            await wake(self._redis, keys, now_ms)
-        return bool(pending)
+        await wake_if_pending(self._redis, keys, owner, fence)
 
     async def _run(self, script: str, lease: Lease, *arguments: Argument) -> list[Any]:
         """Run a script that wants a lease. A session that is gone is a lease that is lost."""
@@ -153,6 +133,17 @@ class Leases(Room):
             return await self._redis.run_on_session(script, _keys(lease), lease.owner, lease.fence, *arguments)
         except SessionNotFoundError as error:
             raise FencedError(f"Session {lease.session.id} is gone.") from error
+
+
+async def wake_if_pending(redis: Connection, keys: SessionKeys, owner: str = "", fence: int = 0) -> bool:
+    """Give back a lease that is held, if one is named; tell the readers if the session has something to read."""
+    try:
+        _, pending, now_ms = await redis.run_on_session("release", keys, owner, fence)
+    except SessionNotFoundError:
+        return False
+    if pending:
+        await wake(redis, keys, now_ms)
+    return bool(pending)
 
 
 def _keys(lease: Lease) -> SessionKeys:

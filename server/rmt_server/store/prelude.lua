@@ -4,9 +4,6 @@
 local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS = unpack(KEYS)
 local NO_SESSION, FENCED = {'session'}, {'fenced'}
 
-local clock = redis.call('TIME')
-local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
-
 local function missing()
   return redis.call('EXISTS', SESSION) == 0
 end
@@ -61,6 +58,12 @@ local function touch()
   for _, key in ipairs(KEYS) do
     redis.call('PEXPIREAT', key, expires_ms)
   end
+end
+
+-- What a reader does frees memory, or takes none worth speaking of: a full Redis must not refuse it. Redis looks
+-- whether it is full only at the first write of a script, and only if that one may take memory: this one may not.
+local function although_full()
+  redis.call('PEXPIREAT', SESSION, get('expires_ms'))
 end
 
 local function load_document(id)

@@ -104,6 +104,15 @@ class Boundary:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """Sessions to try, by tenant and id, the longest waiting first. Only trying one tells for sure."""
+
+    sessions: tuple[tuple[str, str], ...]
+    hints: int
+    """How many sessions are being read, or wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right to read one session: ``fence`` is higher than that of every lease before."""
 

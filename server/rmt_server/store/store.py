@@ -3,15 +3,17 @@
 from typing import Any
 
 from rmt_server.errors import StoreUnavailableError
+from rmt_server.keys import PROBE
 from rmt_server.store.documents import Documents
 from rmt_server.store.leases import Leases
 from rmt_server.store.records import StoreInfo
+from rmt_server.store.replicas import Replicas
 from rmt_server.store.sessions import Sessions
 from rmt_server.store.snapshots import Snapshots
 from rmt_server.store.text import Text
 
 
-class Store(Sessions, Documents, Text, Leases, Snapshots):
+class Store(Sessions, Documents, Text, Leases, Snapshots, Replicas):
     """Sessions, their documents and text, leases and snapshots, in one Redis.
 
     Every call may raise ``StoreUnavailableError``; then the change was made wholly or not at all, and the
@@ -19,13 +21,13 @@ class Store(Sessions, Documents, Text, Leases, Snapshots):
     revision.
     """
 
-    async def ping(self) -> bool:
-        """Whether Redis answers and has loaded its data."""
+    async def trouble(self) -> str:
+        """Why Redis takes no changes now, in a sentence; empty when it does."""
         try:
-            await self._redis.command("PING")
-        except StoreUnavailableError:
-            return False
-        return True
+            await self._redis.run("probe", (PROBE,))
+        except StoreUnavailableError as error:
+            return error.detail
+        return ""
 
     async def info(self) -> StoreInfo:
         """What is to be known about the Redis behind."""
