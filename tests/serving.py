@@ -65,9 +65,10 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 30.0, what: str = 
 class Api:
     """The calls of a server that tests make over and over."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         self.url = url
-        self.http = httpx.Client(base_url=url, timeout=60.0)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.http = httpx.Client(base_url=url, timeout=60.0, headers=headers)
 
     def __enter__(self) -> Self:
         return self

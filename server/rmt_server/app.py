@@ -10,9 +10,10 @@ from fastapi import FastAPI
 from rmt_model.engine import Engine
 from rmt_server.intake import Intake
 from rmt_server.metrics import Metrics
-from rmt_server.middleware import BodyLimit, RequestContext
+from rmt_server.middleware import Authentication, BodyLimit, RequestContext
 from rmt_server.problems import install_problems
 from rmt_server.routes import answers, documents, health, sessions, snapshots
+from rmt_server.routes.scopes import OPEN_PATHS, SCOPES
 from rmt_server.scheduler import Scheduler
 from rmt_server.schemas import DocumentRequest, ProblemBody
 from rmt_server.service import Service
@@ -26,6 +27,13 @@ _DESCRIPTION = "Reads documents of any length through a Recurrent Memory Transfo
 _PROBLEM = {
     "description": "A problem",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+}
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "rmt_…",
+    "description": "An API key, where the server has any. Named with each call is the scope that it needs: "
+    "`write` includes `read`, `admin` includes both.",
 }
 
 
@@ -51,6 +59,9 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     app.state.scheduler, app.state.service = scheduler, service
     app.state.intake = Intake(store, service, scheduler, settings, metrics)
     app.add_middleware(BodyLimit, limit_bytes=settings.max_json_bytes)
+    keys = settings.key_ring()
+    keys.announce()
+    app.add_middleware(Authentication, keys=keys, open_paths=OPEN_PATHS)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
 
@@ -69,6 +80,7 @@ def _described(lifespan: object) -> FastAPI:
         lifespan=lifespan,  # type: ignore[arg-type]
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
         redoc_url=None,
+        redirect_slashes=False,
     )
     install_problems(app)
     for noun in (sessions, documents, answers, snapshots, health):
@@ -81,6 +93,10 @@ def _described(lifespan: object) -> FastAPI:
         schemas = document["components"]["schemas"]
         for model in (DocumentRequest, ProblemBody):
             schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["securitySchemes"] = {"key": _KEY}
+        for call, scope in SCOPES.items():
+            method, _, path = call.partition(" ")
+            document["paths"][path][method.lower()]["security"] = [] if scope is None else [{"key": [scope]}]
         return document
 
     app.openapi = with_bodies  # type: ignore[method-assign]

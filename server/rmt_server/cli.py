@@ -1,4 +1,4 @@
-"""The command `rmt-server`: serve, openapi.
+"""The command `rmt-server`: serve, openapi, keys.
 
 What a command needs is imported when it runs: PyTorch alone takes seconds.
 """
@@ -13,11 +13,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from rmt_model.errors import RmtModelError
+from rmt_server.auth import new_key
 from rmt_server.errors import RmtServerError
 from rmt_server.settings import Settings
 
 __all__ = ["main"]
 
+_NEW_KEY = """\
+The key, which is shown this once:
+
+    {key}
+
+Its line for the file that RMT_API_KEYS_FILE names:
+
+    {line}
+"""
 _FLAGS = ("host", "port", "redis_url", "data_dir", "checkpoint", "device")
 
 
@@ -44,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     contract = commands.add_parser("openapi", help="print the wire contract")
     contract.set_defaults(run=_openapi)
+    keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="COMMAND")
+    new = keys.add_parser("new", help="make a key; nothing is stored")
+    new.add_argument("--tenant", required=True, help="whose key it is")
+    new.add_argument("--scopes", default="read,write", help="read, write, admin, separated by commas [%(default)s]")
+    new.set_defaults(run=_new_key)
     return parser
 
 
@@ -59,6 +74,12 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given as flags."""
     return {name: getattr(options, name) for name in _FLAGS if getattr(options, name) is not None}
+
+
+def _new_key(options: argparse.Namespace) -> int:
+    key, line = new_key(options.tenant, options.scopes)
+    sys.stdout.write(_NEW_KEY.format(key=key, line=line))
+    return 0
 
 
 def _openapi(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@
     │   ├── CompletedUploadError           the upload was finished before
     │   └── InconsistentLengthError        the bytes contradict the declared length
     ├── UnauthorizedError             401  no key, or an unknown one
+    ├── ForbiddenError                403  a key that does not allow this
     ├── NotFoundError                 404
     │   ├── SessionNotFoundError
     │   ├── DocumentNotFoundError
@@ -111,8 +112,21 @@ class UnauthorizedError(RmtServerError):
 
     status, slug, title = 401, "unauthorized", "Unauthorized"
 
-    def __init__(self, detail: str = "Send a valid key as `Authorization: Bearer KEY`.") -> None:
+    def __init__(
+        self, detail: str = "Send a valid key as `Authorization: Bearer KEY`.", *, invalid: bool = False
+    ) -> None:
         super().__init__(detail)
+        self.challenge = 'Bearer realm="rmt-server"' + (', error="invalid_token"' if invalid else "")
+
+
+class ForbiddenError(RmtServerError):
+    """The API key is known, but does not allow this."""
+
+    status, slug, title = 403, "forbidden", "Forbidden"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"The key lacks the scope {scope!r}, which this call needs.", {"required-scope": scope})
+        self.challenge = f'Bearer realm="rmt-server", error="insufficient_scope", scope="{scope}"'
 
 
 class NotFoundError(RmtServerError):

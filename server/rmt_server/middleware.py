@@ -1,4 +1,4 @@
-"""Middleware: request ids, metrics, and the limit of bodies that are read into memory."""
+"""Middleware: request ids, metrics, who is calling, and the limit of bodies that are read into memory."""
 
 import re
 import secrets
@@ -8,12 +8,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rmt_server.errors import TooLargeError
+from rmt_server.auth import KeyRing
+from rmt_server.errors import TooLargeError, UnauthorizedError
 from rmt_server.metrics import Metrics
-from rmt_server.problems import unexpected
+from rmt_server.problems import problem_answer, unexpected
 from rmt_server.requests import declared_bytes
 
-__all__ = ["BodyLimit", "RequestContext"]
+__all__ = ["Authentication", "BodyLimit", "RequestContext"]
 
 _NO_ANSWER = 499
 _REQUEST_ID = re.compile(r"[\w.\-]{1,64}", re.ASCII)
@@ -60,6 +61,33 @@ class RequestContext:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self.metrics.requests.labels(method, route, status).inc()
             self.metrics.request_seconds.labels(route).observe(time.monotonic() - started)
+
+
+class Authentication:
+    """Finds out who is calling, as `request.state.caller`, and answers 401 to others before a body byte is read.
+
+    Where a path is open to everybody, the caller is None without a known key.
+    """
+
+    def __init__(self, app: ASGIApp, keys: KeyRing, open_paths: frozenset[str]) -> None:
+        self.app = app
+        self.keys = keys
+        self.open_paths = open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            caller = self.keys.caller(Headers(scope=scope).getlist("authorization"))
+        except UnauthorizedError as error:
+            if scope["path"] not in self.open_paths:
+                await problem_answer(Request(scope), error)(scope, receive, send)
+                return
+            caller = None
+        scope.setdefault("state", {})["caller"] = caller
+        await self.app(scope, receive, send)
 
 
 class BodyLimit:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from rmt_model.errors import FingerprintError, QuestionError, RmtModelError
 from rmt_server.errors import BadRequestError, BusyError, ConflictError, RmtServerError, UnprocessableError
 
-__all__ = ["install_problems", "unexpected"]
+__all__ = ["install_problems", "problem_answer", "unexpected"]
 
 _MEDIA_TYPE = "application/problem+json"
 _CLIENT_CLOSED_REQUEST = 499
@@ -27,14 +27,14 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RmtServerError)
     async def known(request: Request, error: RmtServerError) -> Response:
-        return _answer(request, error)
+        return problem_answer(request, error)
 
     @app.exception_handler(RmtModelError)
     async def model(request: Request, error: RmtModelError) -> Response:
         if isinstance(error, QuestionError):
-            return _answer(request, UnprocessableError(f"{error}."))
+            return problem_answer(request, UnprocessableError(f"{error}."))
         if isinstance(error, FingerprintError):
-            return _answer(request, ConflictError(f"{error}."))
+            return problem_answer(request, ConflictError(f"{error}."))
         raise error
 
     @app.exception_handler(RequestValidationError)
@@ -44,17 +44,17 @@ def install_problems(app: FastAPI) -> None:
             for one in error.errors()[:_MOST_ERRORS]
         ]
         if any(one["kind"] == "json_invalid" for one in details):
-            return _answer(
+            return problem_answer(
                 request,
                 BadRequestError(f"The body is not valid JSON: {error.errors()[0].get('ctx', {}).get('error', '')}."),
             )
         what = "; ".join(f"{one['field']}: {one['problem']}" for one in details)
-        return _answer(request, UnprocessableError(what, {"errors": jsonable_encoder(details)}))
+        return problem_answer(request, UnprocessableError(what, {"errors": jsonable_encoder(details)}))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, RmtServerError):  # met by FastAPI while it read the body
-            return _answer(request, error.__cause__)
+            return problem_answer(request, error.__cause__)
         problem = {
             "type": "about:blank",
             "title": error.detail,
@@ -72,16 +72,20 @@ def install_problems(app: FastAPI) -> None:
 def unexpected(request: Request, error: Exception) -> Response:
     """The answer to an error that nobody expected: the log has it, the caller has the request's id."""
     _log.error("request %s failed", request.state.request_id, exc_info=error)
-    return _answer(request, RmtServerError("Something went wrong in the server; its log has the request id."))
+    return problem_answer(request, RmtServerError("Something went wrong in the server; its log has the request id."))
 
 
-def _answer(request: Request, error: RmtServerError) -> Response:
+def problem_answer(request: Request, error: RmtServerError) -> Response:
+    """The answer to an error of this server."""
     headers = {}
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     limit = getattr(error, "limit_bytes", None)
     if limit is not None:
         headers["Upload-Limit"] = f"max-size={limit}"
+    challenge = getattr(error, "challenge", None)
+    if challenge is not None:
+        headers["WWW-Authenticate"] = challenge
     expected = getattr(error, "expected_bytes", None)
     if expected is not None:
         headers["Upload-Offset"] = str(expected)

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rmt_model.config import DtypeName
+from rmt_server.auth import KeyRing
 
 __all__ = ["LOOPBACK_HOSTS", "Settings"]
 
@@ -24,11 +25,16 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RMT_", frozen=True, extra="ignore")
 
-    host: str = Field("127.0.0.1", description="Address to listen on. There are no API keys yet: loopback only.")
+    host: str = Field("127.0.0.1", description="Address to listen on. Without API keys: loopback only.")
     port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     allow_public: bool = Field(
-        False, description="Listen beyond loopback although anyone who connects may do anything."
+        False, description="Listen beyond loopback without API keys: anyone who connects may do anything."
     )
+    api_keys_file: Path | None = Field(
+        None,
+        description="File of API keys, a line each: `tenant scopes sha256:HEX # comment`. Read anew when it changes.",
+    )
+    api_keys: SecretStr = Field(SecretStr(""), description="The same lines, which `;` may separate, too.")
     redis_url: str = Field("", description="Redis that keeps all state; empty starts one under `data_dir`.")
     data_dir: Path = Field(Path("data"), description="Where the embedded Redis keeps its append-only file.")
     redis_fsync: Literal["everysec", "always"] = Field("everysec", description="`appendfsync` of the embedded Redis.")
@@ -66,9 +72,19 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_open_door(self) -> Self:
-        if self.host not in LOOPBACK_HOSTS and not self.allow_public:
+        has_keys = self.key_ring().asks
+        if self.host not in LOOPBACK_HOSTS and not (has_keys or self.allow_public):
             raise ValueError(
                 f"host {self.host!r} is reachable by others and this server asks for no key: "
-                "listen on 127.0.0.1, or set RMT_ALLOW_PUBLIC=true behind a proxy that authenticates"
+                "set RMT_API_KEYS_FILE, listen on 127.0.0.1, or set RMT_ALLOW_PUBLIC=true behind a proxy that "
+                "authenticates"
             )
         return self
+
+    def key_ring(self) -> KeyRing:
+        """The API keys.
+
+        Raises:
+            StartupError: They cannot be read.
+        """
+        return KeyRing(self.api_keys_file, self.api_keys.get_secret_value())

@@ -4,10 +4,11 @@ from fastapi import APIRouter, Request
 
 from rmt_server.requests import unless_disconnected
 from rmt_server.routes.deps import JsonOnly, ServiceDep, TenantDep
+from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import AnswerBody, AnswerRequest, AnswersBody, PositionBody, UsageBody
 from rmt_server.service import Answers
 
-router = APIRouter(prefix="/v1/sessions/{sid}", tags=["answers"])
+router = APIRouter(prefix="/v1/sessions/{sid}", tags=["answers"], route_class=ScopedRoute)
 
 
 def answers_body(questions: list[str], answers: Answers) -> AnswersBody:

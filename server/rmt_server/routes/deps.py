@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
+from rmt_server.auth import Caller
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.intake import Intake
 from rmt_server.requests import media_type
@@ -23,12 +24,11 @@ __all__ = [
     "TenantDep",
 ]
 
-PUBLIC_TENANT = "public"
 
-
-def _tenant() -> str:
-    """Whose request this is. There are no API keys yet: everything belongs to one tenant."""
-    return PUBLIC_TENANT
+def _tenant(request: Request) -> str:
+    """Whose request this is: every session and snapshot is looked up as (tenant, id)."""
+    caller: Caller = request.state.caller
+    return caller.tenant
 
 
 def _settings(request: Request) -> Settings:

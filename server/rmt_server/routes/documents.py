@@ -9,11 +9,12 @@ from rmt_server.intake import APPEND_BYTES
 from rmt_server.requests import media_type, require_text, unless_disconnected, upload_complete, upload_length
 from rmt_server.routes.answers import answers_body
 from rmt_server.routes.deps import IdempotencyKey, IntakeDep, ServiceDep, SettingsDep, StoreDep, TenantDep
+from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import DocumentBody, DocumentRequest, ReadBody, SessionBody
 from rmt_server.settings import Settings
 from rmt_server.store import DocumentRecord
 
-router = APIRouter(prefix="/v1", tags=["documents"])
+router = APIRouter(prefix="/v1", tags=["documents"], route_class=ScopedRoute)
 
 PARTIAL_UPLOAD = "application/partial-upload"
 _TEXT = {"schema": {"type": "string"}}

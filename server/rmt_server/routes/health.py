@@ -3,9 +3,10 @@
 from fastapi import APIRouter, Request, Response
 
 from rmt_server.routes.deps import StoreDep
+from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import HealthBody
 
-router = APIRouter(tags=["operation"])
+router = APIRouter(tags=["operation"], route_class=ScopedRoute)
 
 
 @router.get("/livez")
@@ -16,7 +17,10 @@ async def livez() -> HealthBody:
 
 @router.get("/readyz", responses={503: {"model": HealthBody}})
 async def readyz(request: Request, response: Response, store: StoreDep) -> HealthBody:
-    """Whether requests should be sent here: 503 when Redis takes no changes, while stopping, or after a failure."""
+    """Whether requests should be sent here: 503 when Redis takes no changes, while stopping, or after a failure.
+
+    Where keys are set, only who has one is told why.
+    """
     scheduler = request.app.state.scheduler
     if scheduler.stopping:
         reason = "stopping"
@@ -26,7 +30,7 @@ async def readyz(request: Request, response: Response, store: StoreDep) -> Healt
         return HealthBody(status="ready")
     response.status_code = 503
     response.headers["Retry-After"] = "1"
-    return HealthBody(status="not ready", detail=reason)
+    return HealthBody(status="not ready", detail=reason if request.state.caller else None)
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -13,10 +13,11 @@ from rmt_server.routes.deps import (
     StoreDep,
     TenantDep,
 )
+from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import RestoreRequest, SessionBody, SessionPatch, SessionRequest, SessionsBody
 from rmt_server.store import SessionRecord
 
-router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=ScopedRoute)
 
 
 def _body(session: SessionRecord, response: Response) -> SessionBody:

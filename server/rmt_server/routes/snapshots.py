@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query, Request, Response
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.requests import body_bytes, media_type, unless_disconnected
 from rmt_server.routes.deps import AfterQuery, JsonOnly, LimitQuery, ServiceDep, StoreDep, TenantDep
+from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import SnapshotBody, SnapshotRequest, SnapshotsBody
 from rmt_server.store import Page, SnapshotRecord
 
-router = APIRouter(prefix="/v1", tags=["snapshots"])
+router = APIRouter(prefix="/v1", tags=["snapshots"], route_class=ScopedRoute)
 
 SAFETENSORS = "application/vnd.safetensors"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
