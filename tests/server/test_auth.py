@@ -161,7 +161,7 @@ def test_why_a_server_is_not_ready_is_told_to_callers_with_a_key(
         wait_for(lambda: server.http.get("/readyz").status_code == 503, what="the server to be unready")
         assert server.http.get("/readyz").json() == {"status": "not ready", "detail": None}
         with Api(server.url, KEYS["read"]) as caller:
-            assert caller.http.get("/readyz").json()["detail"] == "Redis does not answer"
+            assert caller.http.get("/readyz").json()["detail"].startswith("Redis does not answer")
 
 
 def test_a_key_works_from_a_session_to_its_end(callers: dict[str, Api]) -> None:
