@@ -128,6 +128,11 @@ class EmbeddedRedis:
         assert self._process is not None, "not started"  # noqa: S101
         return self._process.pid
 
+    @property
+    def died(self) -> bool:
+        """Whether the redis-server ended although nobody stopped it, or could not be started again."""
+        return self._process is None or self._process.poll() is not None
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -157,6 +162,15 @@ class EmbeddedRedis:
         except BaseException:
             self.stop()
             raise
+
+    def restart(self) -> None:
+        """Start a server that died again, with its data, at the same address.
+
+        Raises:
+            StartupError: It does not start; `restart` may be called again.
+        """
+        self.stop()
+        self.start()
 
     def stop(self) -> None:
         """Shut the server down, with everything on disk. Harmless when it is not running."""

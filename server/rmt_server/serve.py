@@ -19,6 +19,7 @@ from rmt_model.engine import Engine
 from rmt_model.pull import pull
 from rmt_server.app import create_app
 from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.redis_keeper import RedisKeeper
 from rmt_server.settings import Settings
 from rmt_server.store import Store
 
@@ -46,6 +47,7 @@ def serve(settings: Settings) -> None:
         redis_url = settings.redis_url
         if not redis_url:
             redis = stack.enter_context(EmbeddedRedis(settings.data_dir / "redis", append_fsync=settings.redis_fsync))
+            stack.enter_context(RedisKeeper(redis))
             redis_url = redis.url
         store = Store.connect(redis_url)
         with ThreadPoolExecutor(1) as loader:

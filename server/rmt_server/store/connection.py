@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import cache
+from hashlib import sha1
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,6 +54,12 @@ def script_source(name: str) -> str:
     return constants + "".join((_HERE / f"{each}.lua").read_text("utf-8") for each in names)
 
 
+class _Script:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.digest = sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
 class Connection:
     """A pool of connections to one Redis, or to a Redis Cluster.
 
@@ -76,13 +83,20 @@ class Connection:
                 BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=timeout_s, **options)
             )
         names = {path.stem for path in _HERE.glob("*.lua")} - _IN_FRONT
-        self._scripts = {name: self._client.register_script(script_source(name)) for name in names}
+        self._scripts = {name: _Script(script_source(name)) for name in names}
 
     async def run(self, script: str, keys: tuple[str, ...], *arguments: Argument) -> list[Any]:
         """Run one script: its answer, of which the first item says what happened."""
         with _translated():
-            answer: list[Any] = await self._scripts[script](keys=keys, args=arguments)
+            answer = await self._evaluate(self._scripts[script], (len(keys), *keys, *arguments))
         return [answer[0].decode(), *answer[1:]]
+
+    async def _evaluate(self, script: "_Script", arguments: tuple[Argument, ...]) -> list[Any]:
+        """Name the script by its digest; a Redis that does not know it, or no longer, gets all of it."""
+        try:
+            return await self._client.execute_command("EVALSHA", script.digest, *arguments)  # type: ignore[no-any-return]
+        except exceptions.NoScriptError:
+            return await self._client.execute_command("EVAL", script.source, *arguments)  # type: ignore[no-any-return]
 
     async def run_on_session(self, script: str, keys: SessionKeys, *arguments: Argument) -> list[Any]:
         """Run a script on one session.
