@@ -5,7 +5,6 @@ What a command needs is imported when it runs: PyTorch alone takes seconds.
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 from rmt_model.errors import RmtModelError
 from rmt_server.auth import new_key
 from rmt_server.errors import RmtServerError
+from rmt_server.logs import configure
 from rmt_server.settings import Settings
 
 __all__ = ["main"]
@@ -34,7 +34,6 @@ _FLAGS = ("host", "port", "redis_url", "data_dir", "checkpoint", "device")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors that a user can mend are one sentence, exit code 1."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         return int(options.run(options))
     except ValidationError as error:
@@ -92,6 +91,7 @@ def _openapi(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = Settings(**_given(options))
+    configure(settings.log_format, settings.log_level)
     from rmt_server.serve import serve
 
     serve(settings)

@@ -1,5 +1,6 @@
-"""Middleware: request ids, metrics, who is calling, and the limit of bodies that are read into memory."""
+"""Middleware: request ids, metrics, a line in the log, who is calling, and the limit of bodies held in memory."""
 
+import logging
 import re
 import secrets
 import time
@@ -10,20 +11,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rmt_server.auth import KeyRing
 from rmt_server.errors import TooLargeError, UnauthorizedError
+from rmt_server.logs import about, note
 from rmt_server.metrics import Metrics
 from rmt_server.problems import problem_answer, unexpected
 from rmt_server.requests import declared_bytes
 
 __all__ = ["Authentication", "BodyLimit", "RequestContext"]
 
+_access = logging.getLogger("rmt_server.access")
 _NO_ANSWER = 499
+_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 _REQUEST_ID = re.compile(r"[\w.\-]{1,64}", re.ASCII)
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _STREAMED = re.compile(r"/v1/(sessions/[^/]+/)?documents(/[^/]+)?|/v1/snapshots")
 
 
 class RequestContext:
-    """Gives every request an id, echoes it as `X-Request-Id`, and counts and times the request.
+    """Gives every request an id, echoes it as `X-Request-Id`, counts and times the request, and logs a line about it.
 
     It stands around everything else, so it also answers when something fails that nobody expected to.
     """
@@ -37,30 +41,66 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        exchange = _Exchange(scope, receive, send)
+        with about(request_id=exchange.request_id):
+            try:
+                await self.app(scope, exchange.receive, exchange.send)
+            except Exception as error:
+                if exchange.status != _NO_ANSWER:
+                    raise
+                await unexpected(Request(scope), error)(scope, receive, exchange.send)
+            finally:
+                self._account(exchange)
+
+    def _account(self, exchange: "_Exchange") -> None:
+        method, route, status = exchange.method, exchange.route, exchange.status
+        duration_s = time.monotonic() - exchange.started_s
+        self.metrics.requests.labels(method, route, status).inc()
+        self.metrics.request_seconds.labels(route).observe(duration_s)
+        _access.log(
+            logging.DEBUG if route in _PROBES else logging.INFO,
+            "%s %s %d in %.3f s",
+            *(method, route, status, duration_s),
+            extra={
+                "method": method,
+                "route": route,
+                "status": status,
+                "duration_s": round(duration_s, 6),
+                "received_bytes": exchange.received_bytes,
+            },
+        )
+
+
+class _Exchange:
+    """One request and its answer, watched as they pass by."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
-        status = _NO_ANSWER
-        started = time.monotonic()
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = self.request_id
+        self.method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.status = _NO_ANSWER
+        self.received_bytes = 0
+        self.started_s = time.monotonic()
+        self._scope, self._receive, self._send = scope, receive, send
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
+    @property
+    def route(self) -> str:
+        """The path as the routes write it, without anything of the caller's choice; known once one was found."""
+        return getattr(self._scope.get("route"), "path", "unknown")
 
-        try:
-            await self.app(scope, receive, send_with_id)
-        except Exception as error:
-            if status != _NO_ANSWER:
-                raise
-            await unexpected(Request(scope), error)(scope, receive, send_with_id)
-        finally:
-            route = getattr(scope.get("route"), "path", "unknown")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self.metrics.requests.labels(method, route, status).inc()
-            self.metrics.request_seconds.labels(route).observe(time.monotonic() - started)
+    async def receive(self) -> Message:
+        """What comes in, counted."""
+        message = await self._receive()
+        self.received_bytes += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """What goes out, with the request's id."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+        await self._send(message)
 
 
 class Authentication:
@@ -86,6 +126,7 @@ class Authentication:
                 await problem_answer(Request(scope), error)(scope, receive, send)
                 return
             caller = None
+        note(tenant=caller.tenant if caller else None)
         scope.setdefault("state", {})["caller"] = caller
         await self.app(scope, receive, send)
 

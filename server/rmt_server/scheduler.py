@@ -22,6 +22,7 @@ from rmt_model.state import ReaderState
 from rmt_model.types import LaneSegment
 from rmt_server.desk import Desk
 from rmt_server.errors import BusyError, FencedError, RmtServerError, StoreUnavailableError
+from rmt_server.logs import about_session
 from rmt_server.metrics import Metrics
 from rmt_server.questions import QuestionQueue
 from rmt_server.reading import Reading
@@ -177,14 +178,14 @@ class Scheduler:
 
     async def _admit(self, lease: Lease) -> None:
         """Begin to read a leased session; of one that cannot be read here the lease is left to end by itself."""
-        session = lease.session
+        session, key = lease.session, (lease.session.tenant, lease.session.id)
         if session.model != self.engine.checkpoint.fingerprint:
-            _log.warning("session %s is left unread: it belongs to checkpoint %s", session.id, session.model)
+            _log.warning("left unread: it belongs to checkpoint %s", session.model, extra=about_session(key))
             return
         try:
             reading = await self._on_engine(partial(Reading, self._store, self.engine, lease))
         except (EngineFullError, RmtModelError) as error:
-            _log.warning("session %s is left unread: %s", session.id, error)
+            _log.warning("left unread: %s", error, extra=about_session(key))
             return
         self._desks[reading.key] = Desk(reading)
         self._turns.append(reading.key)
@@ -297,7 +298,8 @@ class Scheduler:
         try:
             await self._store.release(lease)
         except StoreUnavailableError as error:
-            _log.warning("session %s keeps its lease until it ends: %s", lease.session.id, error)
+            key = lease.session.tenant, lease.session.id
+            _log.warning("keeps its lease until it ends: %s", error, extra=about_session(key))
 
     def _send_out(self, errand: Coroutine[Any, Any, None]) -> None:
         """Do something beside the loop that the loop does not wait for."""
@@ -316,7 +318,7 @@ class Scheduler:
         """Stop reading a session; what was not committed is read again by whoever leases it next."""
         if not isinstance(error, RmtServerError | RmtModelError):
             raise error
-        _log.warning("session %s is dropped: %s", desk.reading.key[1], error)
+        _log.warning("dropped: %s", error, extra=about_session(desk.reading.key))
         if isinstance(error, FencedError):
             self._metrics.lost_leases.inc()
         desk.abandon()

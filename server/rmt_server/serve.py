@@ -1,5 +1,6 @@
 """serve: a store, an engine and the app around them, until a signal."""
 
+import logging
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ from rmt_server.store import Store
 
 __all__ = ["serve"]
 
+_log = logging.getLogger(__name__)
 _WELCOME = """
 Ready at {url}, documentation under {url}/docs. Try, in another terminal:
 
@@ -44,7 +46,7 @@ def serve(settings: Settings) -> None:
         RmtModelError: The checkpoint cannot be loaded.
     """
     with ExitStack() as stack:
-        redis_url = settings.redis_url
+        redis_url = settings.redis_url.get_secret_value()
         if not redis_url:
             redis = stack.enter_context(EmbeddedRedis(settings.data_dir / "redis", append_fsync=settings.redis_fsync))
             stack.enter_context(RedisKeeper(redis))
@@ -80,18 +82,21 @@ class _Server(uvicorn.Server):
     It ends without an error. Uvicorn would raise the signal again at the end: to a supervisor that is a crash.
     """
 
-    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+    def __init__(self, app: FastAPI, config: uvicorn.Config, *, says_hello: bool) -> None:
         super().__init__(config)
         self._app = app
+        self._says_hello = says_hello
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say what to try."""
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
-            sys.stdout.write(_WELCOME.format(url=f"http://{host}:{port}"))
-            sys.stdout.flush()
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            _log.info("ready at %s", url)
+            if self._says_hello:
+                sys.stdout.write(_WELCOME.format(url=url))
+                sys.stdout.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; a second Ctrl+C stops without waiting for anybody."""
@@ -106,11 +111,11 @@ def _server(app: FastAPI, settings: Settings) -> uvicorn.Server:
         app,
         host=settings.host,
         port=settings.port,
-        log_level="info",
+        log_config=None,  # uvicorn's loggers go the same way as all others
         access_log=False,
         timeout_graceful_shutdown=int(settings.drain_s),
         timeout_keep_alive=75,
         server_header=False,
         date_header=True,
     )
-    return _Server(app, config)
+    return _Server(app, config, says_hello=settings.log_format != "json")

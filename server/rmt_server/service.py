@@ -22,6 +22,7 @@ from rmt_server.errors import (
     UnprocessableError,
     WrongCheckpointError,
 )
+from rmt_server.logs import note
 from rmt_server.reading import LOOKAHEAD_SEGMENTS, PIECE_BYTES, stored
 from rmt_server.scheduler import Scheduler
 from rmt_server.settings import Settings
@@ -112,6 +113,7 @@ class Service:
             keep_text=keep_text,
             metadata=metadata,
         )
+        note(session_id=session.id)
         self._scheduler.wake()
         return session
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rmt_model.config import DtypeName
 from rmt_server.auth import KeyRing
+from rmt_server.logs import LogFormat, LogLevel
+from rmt_server.redis_url import check_redis_url
 
 __all__ = ["LOOPBACK_HOSTS", "Settings"]
 
@@ -23,7 +25,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """Each field is documented by its description; `docs/server-behavior.md` tells what a client sees at each limit."""
 
-    model_config = SettingsConfigDict(env_prefix="RMT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="RMT_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on. Without API keys: loopback only.")
     port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
@@ -35,7 +37,9 @@ class Settings(BaseSettings):
         description="File of API keys, a line each: `tenant scopes sha256:HEX # comment`. Read anew when it changes.",
     )
     api_keys: SecretStr = Field(SecretStr(""), description="The same lines, which `;` may separate, too.")
-    redis_url: str = Field("", description="Redis that keeps all state; empty starts one under `data_dir`.")
+    redis_url: SecretStr = Field(
+        SecretStr(""), description="Redis that keeps all state; empty starts one under `data_dir`."
+    )
     data_dir: Path = Field(Path("data"), description="Where the embedded Redis keeps its append-only file.")
     redis_fsync: Literal["everysec", "always"] = Field("everysec", description="`appendfsync` of the embedded Redis.")
     checkpoint: str = Field(
@@ -46,6 +50,10 @@ class Settings(BaseSettings):
         "auto", description="`auto`: bfloat16 on CUDA, else float32; `fast`: bfloat16 wherever it is computed with."
     )
     threads: int = Field(0, ge=0, description="CPU threads of the engine; 0 leaves it to PyTorch.")
+    log_format: LogFormat = Field("auto", description="`text`, `json`, or `auto`: text on a terminal, else JSON.")
+    log_level: Annotated[LogLevel, BeforeValidator(str.lower)] = Field(
+        "info", description="Least important of this server's own lines that are written."
+    )
 
     max_document_bytes: Bytes = Field(4096 * _MIB, description="Largest document; above it 413.")
     max_json_bytes: Bytes = Field(16 * _MIB, description="Largest JSON or multipart-header body; above it 413.")
@@ -69,6 +77,13 @@ class Settings(BaseSettings):
     lease_s: Seconds = Field(10.0, description="A reader that is silent so long loses its session to another.")
     poll_s: Seconds = Field(0.1, description="How often to look for work and progress of other processes.")
     drain_s: Seconds = Field(20.0, description="Time that a stopping server gives to what is under way.")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value():
+            check_redis_url(url.get_secret_value())
+        return url
 
     @model_validator(mode="after")
     def _refuse_open_door(self) -> Self:

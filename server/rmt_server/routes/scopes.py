@@ -7,6 +7,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from rmt_server.auth import Caller, Scope
+from rmt_server.logs import note
 
 __all__ = ["OPEN_PATHS", "SCOPES", "ScopedRoute"]
 
@@ -53,6 +54,7 @@ class ScopedRoute(APIRoute):
         (needed,) = {SCOPES[f"{method} {self.path}"] for method in self.methods or ()}
 
         async def handle_allowed(request: Request) -> Response:
+            note(session_id=request.path_params.get("sid"))
             caller: Caller | None = request.state.caller
             if needed is not None:
                 assert caller is not None, "only open paths are served without a caller"  # noqa: S101

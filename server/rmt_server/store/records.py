@@ -1,4 +1,4 @@
-"""What the store takes and gives: frozen records, no dictionaries."""
+"""What the store takes and gives: frozen records, no dictionaries. Their reprs, for logs, show no content."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,9 +32,9 @@ class SessionRecord:
     expires_at: datetime
     model: str
     """Fingerprint of the checkpoint that reads this session."""
-    focus: tuple[str, ...]
+    focus: tuple[str, ...] = field(repr=False)
     keep_text: bool
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, str] = field(repr=False)
     accepted_bytes: int
     read_bytes: int
     tokens: int
@@ -86,7 +86,7 @@ class DocumentRecord:
     """As declared, in bytes."""
     complete: bool
     read: bool
-    utf8_tail: bytes
+    utf8_tail: bytes = field(repr=False)
     """The accepted bytes of a character that the next piece finishes."""
 
     @property
@@ -132,11 +132,11 @@ class SnapshotRecord:
     session_id: str | None
     """None: imported."""
     name: str
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, str] = field(repr=False)
     created_at: datetime
     expires_at: datetime
     model: str
-    focus: tuple[str, ...]
+    focus: tuple[str, ...] = field(repr=False)
     read_bytes: int
     tokens: int
     segments: int
