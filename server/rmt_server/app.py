@@ -40,6 +40,7 @@ _KEY = {
 def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     """The ASGI application around a store and an engine; its lifespan runs the scheduler, and closes the store."""
     metrics = Metrics()
+    store.observe_calls(metrics.redis_call)
     scheduler = Scheduler(store, engine, settings, metrics)
     service = Service(store, scheduler, settings)
 

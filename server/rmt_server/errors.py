@@ -342,3 +342,13 @@ class StartupError(RmtServerError):
     """The server cannot start; the detail says what to do about it."""
 
     slug, title = "startup", "Cannot start"
+
+
+def problem_slugs() -> list[str]:
+    """What the types of all problems end in."""
+    found, classes = set[str](), [RmtServerError]
+    while classes:
+        error = classes.pop()
+        found.add(error.slug)
+        classes += error.__subclasses__()
+    return sorted(found)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
@@ -13,6 +14,7 @@ from starlette.responses import Response
 
 from rmt_model.errors import FingerprintError, QuestionError, RmtModelError
 from rmt_server.errors import BadRequestError, BusyError, ConflictError, RmtServerError, UnprocessableError
+from rmt_server.metrics import OTHER_ERRORS
 
 __all__ = ["install_problems", "problem_answer", "unexpected"]
 
@@ -61,7 +63,7 @@ def install_problems(app: FastAPI) -> None:
             "status": error.status_code,
             "detail": error.detail,
         }
-        return _render(request, error.status_code, problem, dict(error.headers or {}))
+        return _render(request, OTHER_ERRORS, problem, dict(error.headers or {}))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
@@ -89,9 +91,10 @@ def problem_answer(request: Request, error: RmtServerError) -> Response:
     expected = getattr(error, "expected_bytes", None)
     if expected is not None:
         headers["Upload-Offset"] = str(expected)
-    return _render(request, error.status, error.problem(), headers)
+    return _render(request, error.slug, error.problem(), headers)
 
 
-def _render(request: Request, status: int, problem: dict[str, object], headers: dict[str, str]) -> Response:
+def _render(request: Request, kind: str, problem: dict[str, Any], headers: dict[str, str]) -> Response:
+    request.app.state.metrics.errors.labels(kind).inc()
     body = {**problem, "instance": request.url.path, "request_id": request.state.request_id}
-    return JSONResponse(body, status, headers, media_type=_MEDIA_TYPE)
+    return JSONResponse(body, problem["status"], headers, media_type=_MEDIA_TYPE)

@@ -71,6 +71,7 @@ class QuestionQueue:
                 raise
             self._metrics.answer_seconds.observe(time.monotonic() - started)
             self._metrics.answers.inc(len(asked.questions))
+            self._metrics.answer_tokens.inc(sum(each.generation.completion_tokens for each in answers))
             if not asked.answers.done():
                 asked.answers.set_result(answers)
 

@@ -28,7 +28,7 @@ from rmt_server.questions import QuestionQueue
 from rmt_server.reading import Reading
 from rmt_server.replica import Replica
 from rmt_server.settings import Settings
-from rmt_server.store import Lease, Store
+from rmt_server.store import Lease, Store, StoredState
 
 __all__ = ["Scheduler"]
 
@@ -63,6 +63,9 @@ class Scheduler:
         self._stopping = False
         self._looking: asyncio.Task[list[Lease]] | None = None
         self._look_at_s = 0.0
+        metrics.unread_bytes.set_function(
+            lambda: sum(desk.reading.lease.session.unread_bytes for desk in self._desks.values())
+        )
 
     async def run(self) -> None:
         """The main loop; it returns after `stop`, with everything committed and every lease given back."""
@@ -147,6 +150,7 @@ class Scheduler:
         leases: list[Lease] = []
         try:
             due = await self._store.ready(2 * self._settings.max_readings)
+            self._metrics.ready_sessions.set(due.hints)
             share = self._replica.share(due.hints)
             self._yield_surplus(share)
             for key in due.sessions:
@@ -189,6 +193,7 @@ class Scheduler:
             return
         self._desks[reading.key] = Desk(reading)
         self._turns.append(reading.key)
+        self._metrics.resumes.inc(lease.resumed)
         self._metrics.readings.set(len(self._desks))
 
     async def _read_step(self) -> None:
@@ -249,11 +254,12 @@ class Scheduler:
             memory = await self._on_engine(partial(self.engine.memory, reading.slots))
             state, finished = await reading.progress(memory)
             desk.committed_s = now
-            desk.commit = self._beside(self._timed_commit(reading.commit(state, finished)))
+            desk.commit = self._beside(self._commit(reading, state, finished))
 
-    async def _timed_commit(self, commit: Coroutine[Any, Any, None]) -> None:
+    async def _commit(self, reading: Reading, state: StoredState, finished: tuple[str, ...]) -> None:
         with self._metrics.commit_seconds.time():
-            await commit
+            await reading.commit(state, finished)
+        self._metrics.state_bytes.observe(len(state.blob))
 
     async def _rest(self) -> None:
         """Sleep until something happens, unless there is something to do now."""
@@ -275,7 +281,7 @@ class Scheduler:
                         await task
                 memory = await self._on_engine(partial(self.engine.memory, desk.reading.slots))
                 if desk.reading.has_news:
-                    await desk.reading.commit(*await desk.reading.progress(memory))
+                    await self._commit(desk.reading, *await desk.reading.progress(memory))
                 await self._let_go(desk.reading.lease)
                 self._forget(desk)
             except (RmtServerError, RmtModelError) as error:

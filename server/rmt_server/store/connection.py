@@ -1,7 +1,8 @@
 """The line to Redis: scripts, single commands, and one kind of error when nobody answers."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from hashlib import sha1
@@ -19,6 +20,7 @@ from rmt_server.keys import SessionKeys
 from rmt_server.store import limits
 
 Argument = str | bytes | int | float
+Observe = Callable[[str, float], None]
 CLUSTER_SCHEME = "redis+cluster://"
 
 _HERE = Path(__file__).parent
@@ -84,10 +86,12 @@ class Connection:
             )
         names = {path.stem for path in _HERE.glob("*.lua")} - _IN_FRONT
         self._scripts = {name: _Script(script_source(name)) for name in names}
+        self.observe: Observe | None = None
+        """Is told every script or command that was run, and how long it took, in vain or not."""
 
     async def run(self, script: str, keys: tuple[str, ...], *arguments: Argument) -> list[Any]:
         """Run one script: its answer, of which the first item says what happened."""
-        with _translated():
+        with self._timed(script), _translated():
             answer = await self._evaluate(self._scripts[script], (len(keys), *keys, *arguments))
         return [answer[0].decode(), *answer[1:]]
 
@@ -114,7 +118,7 @@ class Connection:
 
     async def command(self, *arguments: Argument) -> Any:
         """Run one command on one key."""
-        with _translated():
+        with self._timed(str(arguments[0])), _translated():
             return await self._client.execute_command(*arguments)
 
     async def scan(self, pattern: str) -> AsyncIterator[bytes]:
@@ -129,6 +133,15 @@ class Connection:
             if isinstance(self._client, RedisCluster):
                 return dict(await self._client.info(target_nodes=RedisCluster.RANDOM))
             return dict(await self._client.info())
+
+    @contextmanager
+    def _timed(self, call: str) -> Iterator[None]:
+        started_s = time.monotonic()
+        try:
+            yield
+        finally:
+            if self.observe is not None:
+                self.observe(call, time.monotonic() - started_s)
 
     async def close(self) -> None:
         """Close every connection."""

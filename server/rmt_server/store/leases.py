@@ -53,10 +53,10 @@ class Leases(Room):
                 retry_ms = min(until_ms, now_ms + _RETRY_HELD_MS)
                 await self._redis.run("hint", (READY,), keys.member, retry_ms, "XX")
                 return None
-        _, fields, blob, fence, now_ms = answer
+        _, fields, blob, fence, now_ms, resumed = answer
         await self._redis.run("hint", (READY,), keys.member, now_ms + lease_ms, "CH")
         session = load_session(tenant, sid, fields_of(fields))
-        return Lease(session, session.state(blob), owner, fence, lease_ms)
+        return Lease(session, session.state(blob), owner, fence, lease_ms, bool(resumed))
 
     async def unread(self, lease: Lease, start: int, size: int) -> bytes:
         """Up to ``size`` bytes of the session's text from ``start`` on.

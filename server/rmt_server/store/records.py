@@ -121,6 +121,8 @@ class Lease:
     owner: str
     fence: int
     lease_ms: int
+    resumed: bool = False
+    """Whether the reader before did not give it back: it died, fell silent, lost Redis, or Redis began another life."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from typing import Any
 
 from rmt_server.errors import StoreUnavailableError
 from rmt_server.keys import PROBE
+from rmt_server.store.connection import Observe
 from rmt_server.store.documents import Documents
 from rmt_server.store.leases import Leases
 from rmt_server.store.records import StoreInfo
@@ -40,6 +41,10 @@ class Store(Sessions, Documents, Text, Leases, Snapshots, Replicas):
             append_only=bool(info["aof_enabled"]),
             loading=bool(info["loading"]),
         )
+
+    def observe_calls(self, observe: Observe) -> None:
+        """Have someone told of every call of Redis: the script or command, and its seconds, waiting included."""
+        self._redis.observe = observe
 
     async def close(self) -> None:
         """Close every connection."""
