@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from rmt_model.engine import Engine
+from rmt_server.browsers import NoForeignPages, allow_origins
 from rmt_server.intake import Intake
 from rmt_server.metrics import Metrics
 from rmt_server.middleware import Authentication, BodyLimit, RequestContext
@@ -59,12 +60,21 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
     app.state.scheduler, app.state.service = scheduler, service
     app.state.intake = Intake(store, service, scheduler, settings, metrics)
-    app.add_middleware(BodyLimit, limit_bytes=settings.max_json_bytes)
+    _add_middleware(app, settings, metrics)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """What a request passes, from the last to the first."""
     keys = settings.key_ring()
     keys.announce()
+    app.add_middleware(BodyLimit, limit_bytes=settings.max_json_bytes)
     app.add_middleware(Authentication, keys=keys, open_paths=OPEN_PATHS)
+    if settings.trusts_loopback:
+        app.add_middleware(NoForeignPages, origins=settings.origins)
+    if settings.origins:
+        allow_origins(app, settings.origins)
     app.add_middleware(RequestContext, metrics=metrics)
-    return app
 
 
 def openapi() -> dict[str, object]:

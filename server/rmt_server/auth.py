@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from rmt_server.errors import ForbiddenError, StartupError, UnauthorizedError
+from rmt_server.errors import MissingScopeError, StartupError, UnauthorizedError
 from rmt_server.keys import check_tenant
 
 __all__ = ["PUBLIC", "Caller", "KeyRing", "Scope", "new_key"]
@@ -54,10 +54,10 @@ class Caller:
         """Refuse what the caller may not do.
 
         Raises:
-            ForbiddenError: The key lacks the scope.
+            MissingScopeError: The key lacks the scope.
         """
         if scope not in self.scopes:
-            raise ForbiddenError(scope)
+            raise MissingScopeError(scope)
 
 
 PUBLIC = Caller("public", frozenset(SCOPES))

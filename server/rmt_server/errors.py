@@ -7,7 +7,9 @@
     │   ├── CompletedUploadError           the upload was finished before
     │   └── InconsistentLengthError        the bytes contradict the declared length
     ├── UnauthorizedError             401  no key, or an unknown one
-    ├── ForbiddenError                403  a key that does not allow this
+    ├── ForbiddenError                403
+    │   ├── MissingScopeError              the key does not allow this
+    │   └── CrossSiteError                 a web page of another origin
     ├── NotFoundError                 404
     │   ├── SessionNotFoundError
     │   ├── DocumentNotFoundError
@@ -120,13 +122,25 @@ class UnauthorizedError(RmtServerError):
 
 
 class ForbiddenError(RmtServerError):
-    """The API key is known, but does not allow this."""
+    """Known who it is, and still not allowed."""
 
     status, slug, title = 403, "forbidden", "Forbidden"
+
+
+class MissingScopeError(ForbiddenError):
+    """The API key does not allow this."""
+
+    slug, title = "missing-scope", "Missing scope"
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"The key lacks the scope {scope!r}, which this call needs.", {"required-scope": scope})
         self.challenge = f'Bearer realm="rmt-server", error="insufficient_scope", scope="{scope}"'
+
+
+class CrossSiteError(ForbiddenError):
+    """A web page of another origin calls a server that asks for no key."""
+
+    slug, title = "cross-site", "Cross-site request"
 
 
 class NotFoundError(RmtServerError):

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rmt_server.auth import KeyRing
+from rmt_server.browsers import add_security_headers
 from rmt_server.errors import TooLargeError, UnauthorizedError
 from rmt_server.logs import about, note
 from rmt_server.metrics import Metrics
@@ -96,10 +97,12 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """What goes out, with the request's id."""
+        """What goes out, with the request's id and what browsers should know."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.request_id
+            add_security_headers(headers, self._scope["path"])
         await self._send(message)
 
 

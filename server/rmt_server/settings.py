@@ -1,5 +1,6 @@
 """Settings: everything an operator can choose, from the environment (`RMT_` + name), validated once, frozen."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,6 +15,7 @@ from rmt_server.redis_url import check_redis_url
 __all__ = ["LOOPBACK_HOSTS", "Settings"]
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+_ORIGIN = re.compile(r"https?://[\w.\-]+(:\d{1,5})?", re.ASCII)
 _MIB = 1 << 20
 _DAY_S = 86_400
 
@@ -37,6 +39,9 @@ class Settings(BaseSettings):
         description="File of API keys, a line each: `tenant scopes sha256:HEX # comment`. Read anew when it changes.",
     )
     api_keys: SecretStr = Field(SecretStr(""), description="The same lines, which `;` may separate, too.")
+    cors_origins: str = Field(
+        "", description="Origins whose web pages may call this server, separated by commas; `*`: any, with API keys."
+    )
     redis_url: SecretStr = Field(
         SecretStr(""), description="Redis that keeps all state; empty starts one under `data_dir`."
     )
@@ -87,14 +92,32 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_open_door(self) -> Self:
-        has_keys = self.key_ring().asks
-        if self.host not in LOOPBACK_HOSTS and not (has_keys or self.allow_public):
+        if self.trusts_loopback and self.host not in LOOPBACK_HOSTS:
             raise ValueError(
                 f"host {self.host!r} is reachable by others and this server asks for no key: "
                 "set RMT_API_KEYS_FILE, listen on 127.0.0.1, or set RMT_ALLOW_PUBLIC=true behind a proxy that "
                 "authenticates"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_origins(self) -> Self:
+        if self.origins == ("*",):
+            if not self.key_ring().asks:
+                raise ValueError("cors_origins '*' lets every web page do anything here: set API keys, or name origins")
+        elif not all(_ORIGIN.fullmatch(one) for one in self.origins):
+            raise ValueError("cors_origins must be like https://app.example.com or http://localhost:3000, or '*' alone")
+        return self
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins whose web pages may call this server."""
+        return tuple(one.strip() for one in self.cors_origins.split(",") if one.strip())
+
+    @property
+    def trusts_loopback(self) -> bool:
+        """Whether whoever can connect is trusted because only this machine can."""
+        return not (self.key_ring().asks or self.allow_public)
 
     def key_ring(self) -> KeyRing:
         """The API keys.

@@ -109,7 +109,7 @@ def test_every_call_needs_its_scope_and_no_more(
         assert answer.status_code == 403
         assert f'error="insufficient_scope", scope="{needed}"' in answer.headers["WWW-Authenticate"]
         problem = answer.json()
-        assert (problem["type"], problem["required-scope"]) == ("urn:rmt-server:problem:forbidden", needed)
+        assert (problem["type"], problem["required-scope"]) == ("urn:rmt-server:problem:missing-scope", needed)
         assert repr(needed) in problem["detail"]
     assert dump(guarded_redis) == before
     for scope in EVERY_SCOPE[EVERY_SCOPE.index(needed) :]:
@@ -129,7 +129,7 @@ def test_nobody_is_asked_for_a_body_who_may_not_send_it(
     before = dump(guarded_redis)
     lines = [
         f"{method} {filled(path)} HTTP/1.1",
-        "Host: x",
+        "Host: localhost",
         "Content-Type: application/json",
         "Content-Length: 1000000",
         "Expect: 100-continue",

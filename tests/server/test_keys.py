@@ -11,7 +11,7 @@ import pytest
 from rmt_server import auth
 from rmt_server.auth import PUBLIC, KeyRing, new_key
 from rmt_server.cli import main
-from rmt_server.errors import ForbiddenError, StartupError, UnauthorizedError
+from rmt_server.errors import MissingScopeError, StartupError, UnauthorizedError
 from rmt_server.settings import Settings
 
 HASH = hashlib.sha256(b"some key").hexdigest()
@@ -49,7 +49,7 @@ def test_each_scope_includes_those_before_it_and_no_more() -> None:
     caller = listed(line).caller(bearer(key))
     caller.require("read")
     caller.require("write")
-    with pytest.raises(ForbiddenError, match="admin"):
+    with pytest.raises(MissingScopeError, match="admin"):
         caller.require("admin")
 
 

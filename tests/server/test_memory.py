@@ -234,7 +234,7 @@ def test_a_connection_that_breaks_keeps_what_came(server: Server, form: str) -> 
     head = "Transfer-Encoding: chunked" if form == "chunked" else "Content-Length: 9000"
     with socket.create_connection((address.host, address.port or 80)) as line:
         line.sendall(
-            f"PATCH {document} HTTP/1.1\r\nHost: x\r\nContent-Type: application/partial-upload\r\n"
+            f"PATCH {document} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/partial-upload\r\n"
             f"Upload-Offset: 0\r\nUpload-Complete: ?1\r\n{head}\r\n\r\n".encode()
         )
         line.sendall(b"bb8\r\n" + text(3000) if form == "chunked" else text(3000))
@@ -253,7 +253,9 @@ def test_a_whole_document_that_breaks_off(server: Server, key: str | None) -> No
     address = httpx.URL(server.url)
     headers = {} if key is None else {"Idempotency-Key": key}
     with socket.create_connection((address.host, address.port or 80)) as line:
-        lines = [f"{name}: {value}" for name, value in {"Host": "x", "Content-Length": "9000", **headers}.items()]
+        lines = [
+            f"{name}: {value}" for name, value in {"Host": "localhost", "Content-Length": "9000", **headers}.items()
+        ]
         line.sendall("\r\n".join([f"POST /v1/sessions/{sid}/documents HTTP/1.1", *lines, "", ""]).encode())
         line.sendall(text(3000))
         wait_for(lambda: server.look(sid)["accepted_bytes"] == 3000)

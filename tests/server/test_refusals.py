@@ -281,7 +281,7 @@ def early_answer(server: Server, head: str, body: Iterator[bytes]) -> tuple[byte
     """What the server answers, and how much of the body it let itself be sent before."""
     address = httpx.URL(server.url)
     with socket.create_connection((address.host, address.port or 80), timeout=20) as line:
-        line.sendall(f"{head}\r\nHost: x\r\nContent-Type: text/plain\r\n".encode())
+        line.sendall(f"{head}\r\nHost: localhost\r\nContent-Type: text/plain\r\n".encode())
         sent = 0
         for piece in body:
             line.sendall(piece)
@@ -321,7 +321,9 @@ def test_a_declared_size_over_the_limit_is_refused_at_once(small: Server, size: 
             answer, _ = early_answer(small, f"{head} HTTP/1.1", iter([b"Content-Length: %d\r\n\r\n" % size]))
             assert answer.startswith(b"HTTP/1.1 413 ")
         headers = f"Upload-Offset: 10\r\nUpload-Complete: ?0\r\nContent-Length: {size - 10}\r\n"
-        partial = f"PATCH {document} HTTP/1.1\r\nContent-Type: application/partial-upload\r\n{headers}Host: x\r\n\r\n"
+        partial = (
+            f"PATCH {document} HTTP/1.1\r\nContent-Type: application/partial-upload\r\n{headers}Host: localhost\r\n\r\n"
+        )
         address = httpx.URL(small.url)
         with socket.create_connection((address.host, address.port or 80), timeout=20) as line:
             line.sendall(partial.encode())
