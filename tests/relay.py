@@ -1,4 +1,4 @@
-"""A relay between a server and its Redis: it delays what passes, cuts it, and leads elsewhere."""
+"""A relay, such as between a server and its Redis: it delays what passes, cuts it, and leads elsewhere."""
 
 from __future__ import annotations
 
@@ -58,16 +58,19 @@ class Relay:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if isinstance(self.target, str):
-                there = await asyncio.open_unix_connection(self.target)
-            else:
-                there = await asyncio.open_connection("127.0.0.1", self.target)
+            there = await self.open()
         except OSError:
             writer.transport.abort()
             return
         self._writers |= {writer, there[1]}
         await asyncio.gather(self._pass_on(reader, there[1]), self._pass_on(there[0], writer))
         self._writers -= {writer, there[1]}
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the target."""
+        if isinstance(self.target, str):
+            return await asyncio.open_unix_connection(self.target)
+        return await asyncio.open_connection("127.0.0.1", self.target)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
