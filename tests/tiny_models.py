@@ -1,9 +1,10 @@
 """A plugin for all tests: tiny real models with random weights, a tiny trained tokenizer, checkpoints made of them.
 
 ``tiny_backbone(family)`` builds a model, ``backbone_dir(family)`` a Hugging Face directory of it, and
-``tiny_checkpoint(...)`` a whole checkpoint directory. ``smollm2_tokenizer`` is the real one.
+``tiny_checkpoint(...)`` a whole checkpoint directory. ``smollm2_tokenizer`` is the real one. The functions behind them
+serve what runs without pytest, too.
 
-PyTorch is imported by the fixtures that need it, so that tests of a client start at once.
+PyTorch is imported by what needs it, so that tests of a client start at once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +35,7 @@ It was the best of times, it was the worst of times, it was the age of wisdom. Q
 """
 
 
-@pytest.fixture(scope="session")
-def tiny_tokenizer() -> Tokenizer:
+def train_tokenizer() -> Tokenizer:
     """A byte-level BPE tokenizer with 400 tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -49,9 +50,8 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-@pytest.fixture(scope="session")
-def tiny_backbone(tiny_tokenizer: Tokenizer) -> BackboneFactory:
-    """Builds a random model: ``tiny_backbone(family, layers=2, seed=0)``."""
+def build_backbone(vocab_size: int, family: str = "llama", layers: int = 2, seed: int = 0) -> PreTrainedModel:
+    """A random model."""
     import torch
     from transformers import (
         GPT2Config,
@@ -64,47 +64,94 @@ def tiny_backbone(tiny_tokenizer: Tokenizer) -> BackboneFactory:
         Qwen2ForCausalLM,
     )
 
-    def build(family: str = "llama", layers: int = 2, seed: int = 0) -> PreTrainedModel:
-        torch.manual_seed(seed)
-        # The wide start keeps random logits apart, so that greedy choices are no coin tosses.
-        common: dict[str, Any] = {
-            "vocab_size": tiny_tokenizer.get_vocab_size(),
-            "hidden_size": 32,
-            "num_hidden_layers": layers,
-            "num_attention_heads": 4,
-            "initializer_range": 0.2,
-            "bos_token_id": 0,
-            "eos_token_id": 0,
-            "pad_token_id": 0,
-        }
-        grouped = {"intermediate_size": 64, "num_key_value_heads": 2}
-        builders: dict[str, Callable[[], PreTrainedModel]] = {
-            "llama": lambda: LlamaForCausalLM(LlamaConfig(**common, **grouped, tie_word_embeddings=True)),
-            "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**common, n_positions=512)),
-            "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**common, **grouped)),
-            "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**common, intermediate_size=64)),
-        }
-        return builders[family]().eval()
+    torch.manual_seed(seed)
+    # The wide start keeps random logits apart, so that greedy choices are no coin tosses.
+    common: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "hidden_size": 32,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "initializer_range": 0.2,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    }
+    grouped = {"intermediate_size": 64, "num_key_value_heads": 2}
+    builders: dict[str, Callable[[], PreTrainedModel]] = {
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(**common, **grouped, tie_word_embeddings=True)),
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**common, n_positions=512)),
+        "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**common, **grouped)),
+        "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**common, intermediate_size=64)),
+    }
+    return builders[family]().eval()
 
-    return build
+
+def write_backbone(
+    directory: Path, tokenizer: Tokenizer, family: str = "llama", layers: int = 2, seed: int = 0
+) -> Path:
+    """A Hugging Face directory of a random model."""
+    from rmt_model.backbone import quiet_transformers
+
+    with quiet_transformers():
+        build_backbone(tokenizer.get_vocab_size(), family, layers, seed).save_pretrained(directory)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    return directory
+
+
+def write_checkpoint(directory: Path, base: Path, family: str = "llama", seed: int = 1, **fields: Any) -> Path:
+    """A checkpoint of random weights on a base; by default 4 memory vectors, segments of 16 tokens, a gated update."""
+    import torch
+
+    from rmt_model.adapter import with_adapter
+    from rmt_model.backbone import load_backbone
+    from rmt_model.checkpoint import save_checkpoint
+    from rmt_model.config import RMTConfig
+    from rmt_model.recurrent import RecurrentMemoryTransformer
+
+    options = {"base": str(base), "memory_tokens": 4, "segment_tokens": 16, "update": "gated", **fields}
+    config = RMTConfig(**options)
+    model = RecurrentMemoryTransformer(load_backbone(base, layers=config.layers), config)
+    torch.manual_seed(seed)
+    if config.weights == "adapter":
+        from peft import LoraConfig
+
+        model.backbone = with_adapter(
+            model.backbone, LoraConfig(r=2, lora_alpha=8, target_modules=LORA_TARGETS[family])
+        )
+    with torch.no_grad():
+        trained = [p for p in model.backbone.parameters() if p.requires_grad and p.dim() == 2]
+        for parameter in [*model.cell.parameters(), *trained[1:]]:
+            parameter += 0.1 * torch.randn_like(parameter)
+    return save_checkpoint(directory, model)
+
+
+def write_served_checkpoint(directory: Path) -> Path:
+    """The smallest checkpoint that a server can serve, with its base beside it."""
+    base = write_backbone(directory / "base", train_tokenizer(), layers=1)
+    return write_checkpoint(directory / "checkpoint", base, segment_tokens=32)
 
 
 @pytest.fixture(scope="session")
-def backbone_dir(
-    tiny_backbone: BackboneFactory, tiny_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
-) -> DirectoryFactory:
-    """Writes a Hugging Face directory: ``backbone_dir(family, layers=2, seed=0)``; the same one each time."""
-    from rmt_model.backbone import quiet_transformers
+def tiny_tokenizer() -> Tokenizer:
+    """A byte-level BPE tokenizer with 400 tokens."""
+    return train_tokenizer()
 
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_tokenizer: Tokenizer) -> BackboneFactory:
+    """Builds a random model: ``tiny_backbone(family, layers=2, seed=0)``."""
+    return partial(build_backbone, tiny_tokenizer.get_vocab_size())
+
+
+@pytest.fixture(scope="session")
+def backbone_dir(tiny_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> DirectoryFactory:
+    """Writes a Hugging Face directory: ``backbone_dir(family, layers=2, seed=0)``; the same one each time."""
     made: dict[tuple[str, int, int], Path] = {}
 
     def make(family: str = "llama", layers: int = 2, seed: int = 0) -> Path:
         key = (family, layers, seed)
         if key not in made:
-            made[key] = tmp_path_factory.mktemp(f"{family}-{layers}-{seed}")
-            with quiet_transformers():
-                tiny_backbone(*key).save_pretrained(made[key])
-            tiny_tokenizer.save(str(made[key] / "tokenizer.json"))
+            made[key] = write_backbone(tmp_path_factory.mktemp(f"{family}-{layers}-{seed}"), tiny_tokenizer, *key)
         return made[key]
 
     return make
@@ -114,34 +161,12 @@ def backbone_dir(
 def tiny_checkpoint(backbone_dir: DirectoryFactory, tmp_path_factory: pytest.TempPathFactory) -> DirectoryFactory:
     """Writes a checkpoint of random weights on a tiny base, a new directory each time.
 
-    ``tiny_checkpoint(family="llama", base_layers=2, seed=1, **fields of RMTConfig)``; by default 4 memory
-    vectors, segments of 16 tokens and a gated update.
+    ``tiny_checkpoint(family="llama", base_layers=2, seed=1, **fields of RMTConfig)``: see ``write_checkpoint``.
     """
-    import torch
-
-    from rmt_model.adapter import with_adapter
-    from rmt_model.backbone import load_backbone
-    from rmt_model.checkpoint import save_checkpoint
-    from rmt_model.config import RMTConfig
-    from rmt_model.recurrent import RecurrentMemoryTransformer
 
     def make(family: str = "llama", base_layers: int = 2, seed: int = 1, **fields: Any) -> Path:
         base = backbone_dir(family, base_layers)
-        options = {"base": str(base), "memory_tokens": 4, "segment_tokens": 16, "update": "gated", **fields}
-        config = RMTConfig(**options)
-        model = RecurrentMemoryTransformer(load_backbone(base, layers=config.layers), config)
-        torch.manual_seed(seed)
-        if config.weights == "adapter":
-            from peft import LoraConfig
-
-            model.backbone = with_adapter(
-                model.backbone, LoraConfig(r=2, lora_alpha=8, target_modules=LORA_TARGETS[family])
-            )
-        with torch.no_grad():
-            trained = [p for p in model.backbone.parameters() if p.requires_grad and p.dim() == 2]
-            for parameter in [*model.cell.parameters(), *trained[1:]]:
-                parameter += 0.1 * torch.randn_like(parameter)
-        return save_checkpoint(tmp_path_factory.mktemp(f"checkpoint-{family}"), model)
+        return write_checkpoint(tmp_path_factory.mktemp(f"checkpoint-{family}"), base, family, seed, **fields)
 
     return make
 

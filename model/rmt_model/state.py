@@ -7,6 +7,8 @@ thousand.
 """
 
 import json
+import re
+import reprlib
 import struct
 from codecs import utf_8_decode
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ _HEADER = "rmt_reader_state"
 _HEADER_UNIT, _PENDING_UNIT, _TEXT_UNIT = 1024, 1024, 8192
 _MAX_HEADER_BYTES = 1 << 20
 _MOST = 1 << 46  # Lua's cjson writes 14 digits, and a session that begins here still has room to grow
+_FINGERPRINT = re.compile(r"[\w.-]{1,200}", re.ASCII).fullmatch
 _LENGTHS = ("pending", "held", "undecoded", "digest_rest")
 _COUNTERS = ("bytes_read", "tokens_read", "segments_read", "documents_read")
 
@@ -110,11 +113,11 @@ class ReaderState:
         try:
             tensors = load(data)
         except (SafetensorError, ValueError, TypeError, KeyError) as error:  # KeyError: a type unknown to NumPy
-            raise StateError(f"the state is damaged: {error}") from error
+            raise StateError(f"the state is damaged: {_said(error)}") from error
         try:
             return cls._assemble(header, tensors)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StateError(f"the state's header does not describe a reader state: {error!r}") from error
+            raise StateError(f"the state's header does not describe a reader state: {_said(error)}") from error
 
     @classmethod
     def _assemble(cls, header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Self:
@@ -130,10 +133,12 @@ class ReaderState:
         ids = pending[: counts["pending"]]
         _require(bool((ids >= 0).all()), "pending holds negative token ids")
         held, undecoded, rest = _checked_text(text.tobytes(), counts)
+        fingerprint = header["fingerprint"]
+        _require(isinstance(fingerprint, str) and _FINGERPRINT(fingerprint) is not None, "fingerprint names nothing")
         chain = bytes.fromhex(header["digest_chain"])
         _require(len(chain) == len(StreamDigest().chain), "digest_chain must be 32 bytes")
         return cls(
-            fingerprint=str(header["fingerprint"]),
+            fingerprint=fingerprint,
             focus=focus,
             memory=memory,
             pending=tuple(ids.tolist()),
@@ -185,14 +190,20 @@ def _read_header(data: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StateError("the file is not a reader state: its header says nothing about one") from error
     if schema != STATE_SCHEMA:
-        raise StateError(f"the state has schema {schema!r}; this program reads {STATE_SCHEMA}")
+        raise StateError(f"the state has schema {reprlib.repr(schema)}; this program reads {STATE_SCHEMA}")
     return dict(header)
 
 
 def _padded(values: NDArray[Any], unit: int) -> NDArray[Any]:
     """`values` with zeros behind, up to the next multiple of `unit`, one at least."""
-    size = max(1, -(-len(values) // unit)) * unit
-    return np.pad(values, (0, size - len(values)))
+    padded = np.zeros(max(1, -(-len(values) // unit)) * unit, values.dtype)
+    padded[: len(values)] = values
+    return padded
+
+
+def _said(error: Exception) -> str:
+    """What an error says, which may repeat what the file says: no more of it than a line."""
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def _require(holds: bool, complaint: str) -> None:
