@@ -64,7 +64,7 @@ def test_one_of_two_goes_on_and_the_other_harms_nothing(server: Server, throttle
 def test_the_first_sender_has_left_and_its_request_does_not_know(server: Server, throttle: Throttle) -> None:
     sid, held = server.session(), HeldBack(server.app.state.store)
     address = httpx.URL(server.url)
-    lines = {"Host": "x", "Content-Length": str(len(DATA)), **HEADERS}
+    lines = {"Host": "localhost", "Content-Length": str(len(DATA)), **HEADERS}
     with socket.create_connection((address.host, address.port or 80)) as line:
         head = [f"POST /v1/sessions/{sid}/documents HTTP/1.1", *(f"{name}: {value}" for name, value in lines.items())]
         line.sendall("\r\n".join([*head, "", ""]).encode() + DATA)
