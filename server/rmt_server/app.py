@@ -4,19 +4,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
 from rmt_model.engine import Engine
 from rmt_server.browsers import NoForeignPages, allow_origins
+from rmt_server.contract import complete
 from rmt_server.intake import Intake
 from rmt_server.metrics import Metrics
 from rmt_server.middleware import Authentication, BodyLimit, RequestContext
 from rmt_server.problems import install_problems
 from rmt_server.routes import answers, documents, health, sessions, snapshots
-from rmt_server.routes.scopes import OPEN_PATHS, SCOPES
+from rmt_server.routes.scopes import OPEN_PATHS
 from rmt_server.scheduler import Scheduler
-from rmt_server.schemas import DocumentRequest, ProblemBody
 from rmt_server.service import Service
 from rmt_server.settings import Settings
 from rmt_server.store import Store
@@ -25,17 +26,6 @@ __all__ = ["create_app", "openapi"]
 
 _log = logging.getLogger(__name__)
 _DESCRIPTION = "Reads documents of any length through a Recurrent Memory Transformer, and answers questions about them."
-_PROBLEM = {
-    "description": "A problem",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
-}
-_KEY = {
-    "type": "http",
-    "scheme": "bearer",
-    "bearerFormat": "rmt_…",
-    "description": "An API key, where the server has any. Named with each call is the scope that it needs: "
-    "`write` includes `read`, `admin` includes both.",
-}
 
 
 def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
@@ -89,28 +79,14 @@ def _described(lifespan: object) -> FastAPI:
         version="0.1.0",
         description=_DESCRIPTION,
         lifespan=lifespan,  # type: ignore[arg-type]
-        responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
+        responses={"4XX": {"description": "A problem"}},  # instead of FastAPI's own form of errors
         redoc_url=None,
         redirect_slashes=False,
     )
     install_problems(app)
     for noun in (sessions, documents, answers, snapshots, health):
         app.include_router(noun.router)
-    plain = app.openapi
-
-    def with_bodies() -> dict[str, object]:
-        """FastAPI's document, and the bodies that routes read by themselves."""
-        document = plain()
-        schemas = document["components"]["schemas"]
-        for model in (DocumentRequest, ProblemBody):
-            schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["securitySchemes"] = {"key": _KEY}
-        for call, scope in SCOPES.items():
-            method, _, path = call.partition(" ")
-            document["paths"][path][method.lower()]["security"] = [] if scope is None else [{"key": [scope]}]
-        return document
-
-    app.openapi = with_bodies  # type: ignore[method-assign]
+    app.openapi = partial(complete, app.openapi)  # type: ignore[method-assign]
     return app
 
 

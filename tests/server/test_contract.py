@@ -14,6 +14,7 @@ from rmt_server.schemas import ProblemBody
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+READY = ("/readyz", "503")
 CONTRACT: Any = openapi()
 OPERATIONS = [(path, method) for path, operations in CONTRACT["paths"].items() for method in operations]
 
@@ -29,11 +30,18 @@ def test_the_served_contract_is_the_committed_one(server: Server) -> None:
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=" ".join)
-def test_every_error_is_a_problem(path: str, method: str) -> None:
+def test_every_error_is_named_and_a_problem(path: str, method: str) -> None:
     responses = CONTRACT["paths"][path][method]["responses"]
-    assert responses["4XX"]["content"] == responses["5XX"]["content"] == PROBLEM
-    errors = {status for status in responses if status[0] in "45"} - {"4XX", "5XX"}
-    assert errors <= ({"503"} if path == "/readyz" else set()), "an error in another form"
+    assert all(re.fullmatch("[2345][0-9]{2}", status) for status in responses)
+    errors = {
+        status: CONTRACT["components"]["responses"][one["$ref"].rpartition("/")[2]]
+        for status, one in responses.items()
+        if status[0] in "45" and (path, status) != READY
+    }
+    assert errors
+    assert all(one["content"] == PROBLEM for one in errors.values())
+    for status in {"429", "503"} & errors.keys():
+        assert errors[status]["headers"]["Retry-After"]["required"]
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=" ".join)
