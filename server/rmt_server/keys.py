@@ -9,6 +9,7 @@
 ``rmt:{tenant:sid}:boundaries``         zset    ends of complete documents still to be read, by offset
 ``rmt:{tenant:sid}:finished``           list    ids of read documents, the oldest first
 ``rmt:{tenant:sid}:snapshots``          zset    index of the session's snapshots, by creation
+``rmt:{tenant:sid}:events``             stream  the last events of the session, for whoever follows it
 ``rmt:{tenant:snapshot}:snapshot``      hash    a snapshot's record and its state
 ``rmt:{tenant}:sessions``               zset    index of a tenant's sessions, by creation
 ``rmt:{tenant}:snapshots``              zset    index of a tenant's snapshots, by creation
@@ -90,7 +91,7 @@ class SessionKeys:
     def all(self) -> tuple[str, ...]:
         """Every key of the session, in the order in which ``prelude.lua`` names them."""
         names = ("state", "text", "tail", "documents", "boundaries", "finished")
-        return (self.session, *map(self._key, names), self.snapshots)
+        return (self.session, *map(self._key, names), self.snapshots, self._key("events"))
 
     @classmethod
     def of_member(cls, member: bytes) -> "SessionKeys":

@@ -171,7 +171,7 @@ async def test_restore_puts_another_memory_in_place(bench) -> None:
     assert (restored.accepted_bytes, restored.read_bytes, restored.text_start) == (10, 10, 10)
     assert (restored.revision, restored.digest, restored.state_bytes) == (2, "ab", 6)
     assert await bench.store.session_state("t", "s") == (restored, STATE)
-    assert set(bench.keys.all()) & bench.names() == {bench.keys.session, "rmt:{t:s}:state"}
+    assert set(bench.keys.all()) & bench.names() == {bench.keys.session, "rmt:{t:s}:state", "rmt:{t:s}:events"}
     document = await bench.document(b"next", "e")
     assert document.start == 10
     assert await bench.store.read_text("t", "s", 10, 99) == b"next"

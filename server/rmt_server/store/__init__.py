@@ -1,10 +1,12 @@
 """The store room: the only one that speaks Redis. Each atomic change is one Lua file beside this."""
 
-from rmt_server.store.limits import BLOCK_BYTES, FINISHED_DOCUMENTS, PENDING_DOCUMENTS, READ_BYTES
+from rmt_server.store.limits import BLOCK_BYTES, FINISHED_DOCUMENTS, KEPT_EVENTS, PENDING_DOCUMENTS, READ_BYTES
 from rmt_server.store.records import (
     Boundary,
     DocumentRecord,
     Due,
+    EventRecord,
+    EventSnapshot,
     Lease,
     Page,
     SessionRecord,
@@ -17,11 +19,14 @@ from rmt_server.store.store import Store
 __all__ = [
     "BLOCK_BYTES",
     "FINISHED_DOCUMENTS",
+    "KEPT_EVENTS",
     "PENDING_DOCUMENTS",
     "READ_BYTES",
     "Boundary",
     "DocumentRecord",
     "Due",
+    "EventRecord",
+    "EventSnapshot",
     "Lease",
     "Page",
     "SessionRecord",

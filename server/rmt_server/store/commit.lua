@@ -46,5 +46,10 @@ if get('keep_text') == '0' then
     set('text_start', origin + block * BLOCK_BYTES)
   end
 end
+if #ARGV > 10 then
+  publish('done', 'documents', table.concat(ARGV, ' ', 11))
+else
+  publish('progress')
+end
 touch()
 return {'ok', record()}

@@ -5,6 +5,7 @@ if missing() then
   set('created_ms', now_ms, 'fence', 0, 'revision', 0, 'edits', 0, 'open', '')
   set('documents', 0, 'pending_documents', 0, 'compacted_blocks', 0)
   redis.call('SET', STATE, ARGV[1])
+  publish('progress')
   touch()
 end
 return {'ok', record(), now_ms}

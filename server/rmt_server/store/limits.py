@@ -12,5 +12,8 @@ PENDING_DOCUMENTS = 1000
 FINISHED_DOCUMENTS = 1000
 """Of how many read documents a session keeps the records."""
 
+KEPT_EVENTS = 256
+"""How many of its last events a session keeps."""
+
 COMPACT_BLOCKS = 16
 """The most blocks that one call compresses."""

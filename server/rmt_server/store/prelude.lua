@@ -1,7 +1,7 @@
 -- In front of every script on a session: its keys, the clock, and what the scripts say alike.
 -- A script answers {'ok', ...} or a refusal {name, ...}; what refuses has changed nothing.
 
-local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS = unpack(KEYS)
+local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS, EVENTS = unpack(KEYS)
 local NO_SESSION, FENCED = {'session'}, {'fenced'}
 
 local function missing()
@@ -66,6 +66,19 @@ local function although_full()
   redis.call('PEXPIREAT', SESSION, get('expires_ms'))
 end
 
+-- Tells whoever follows the session what a script has changed: how far it is now, and what else the kind of event
+-- has to say. The last so many stay.
+local function publish(kind, ...)
+  local names = {'accepted_bytes', 'read_bytes', 'tokens', 'segments', 'revision', 'pending_documents', 'waiting_segments'}
+  local values = redis.call('HMGET', SESSION, unpack(names))
+  local fields = {'kind', kind, ...}
+  for index, name in ipairs(names) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = values[index]
+  end
+  redis.call('XADD', EVENTS, 'MAXLEN', KEPT_EVENTS, '*', unpack(fields))
+end
+
 local function load_document(id)
   local json = redis.call('HGET', DOCUMENTS, id)
   return json and cjson.decode(json)
@@ -83,4 +96,5 @@ local function close_document(id, document)
   set('open', '')
   redis.call('ZADD', BOUNDARIES, document.start + document.offset, id)
   redis.call('HINCRBY', SESSION, 'pending_documents', 1)
+  publish('progress')
 end

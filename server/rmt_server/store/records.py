@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 Item = TypeVar("Item")
 
@@ -144,6 +144,45 @@ class SnapshotRecord:
     segments: int
     state_bytes: int
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """Something that happened in a session, and how far that was then."""
+
+    id: str
+    """Grows from event to event, also over a restart of Redis."""
+    kind: Literal["progress", "done", "snapshot", "error"]
+    accepted_bytes: int
+    read_bytes: int
+    tokens: int
+    segments: int
+    revision: int
+    pending_documents: int
+    waiting_segments: int
+    left_out: bool = False
+    """This is how the session stands: events between the last known one and this are no longer kept."""
+    documents: tuple[str, ...] = ()
+    """Of ``done``: what has been read."""
+    snapshot: "EventSnapshot | None" = None
+    problem: Mapping[str, Any] = field(default_factory=dict)
+    """Of ``error``."""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether everything accepted was in the memory."""
+        return self.accepted_bytes == self.read_bytes and self.pending_documents == self.waiting_segments == 0
+
+
+@dataclass(frozen=True, slots=True)
+class EventSnapshot:
+    """A snapshot that was taken, and the position that it holds."""
+
+    id: str
+    name: str
+    read_bytes: int
+    tokens: int
+    segments: int
 
 
 @dataclass(frozen=True, slots=True)

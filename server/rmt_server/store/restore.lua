@@ -14,5 +14,6 @@ set('tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #st
 set('waiting_segments', waiting, 'compacted_blocks', 0)
 redis.call('HINCRBY', SESSION, 'revision', 1)
 redis.call('HDEL', SESSION, 'owner', 'lease_until_ms', 'life')
+publish('progress')
 touch()
 return {'ok', record(), now_ms}

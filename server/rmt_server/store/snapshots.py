@@ -59,8 +59,9 @@ class Snapshots(Room):
         pairs = (part for pair in fields.items() for part in pair)
         key = snapshot_key(tenant, snapshot_id)
         _, created_ms = await self._redis.run("create_snapshot", (key,), whole_ms(ttl_s), *pairs)
-        await self._list(tenant, session_id, entry(int(created_ms), snapshot_id))
-        return await self.get_snapshot(tenant, snapshot_id)
+        snapshot = await self.get_snapshot(tenant, snapshot_id)
+        await self._list(snapshot, entry(int(created_ms), snapshot_id))
+        return snapshot
 
     async def get_snapshot(self, tenant: str, snapshot_id: str) -> SnapshotRecord:
         """The snapshot's record, without its state.
@@ -110,15 +111,24 @@ class Snapshots(Room):
             keys = SessionKeys(tenant, session_id.decode())
             await Index(self._redis, keys.snapshots).remove(old_entry)
 
-    async def _list(self, tenant: str, session_id: str | None, new_entry: str) -> None:
+    async def _list(self, snapshot: SnapshotRecord, new_entry: str) -> None:
         """Put a snapshot into its tenant's index and, while the session lives, into the session's."""
-        find = partial(self._find_snapshot, tenant)
-        await Index(self._redis, tenant_snapshots(tenant)).add(new_entry, find)
-        if session_id is None:
+        find = partial(self._find_snapshot, snapshot.tenant)
+        await Index(self._redis, tenant_snapshots(snapshot.tenant)).add(new_entry, find)
+        if snapshot.session_id is None:
             return
-        keys = SessionKeys(tenant, session_id)
+        keys = SessionKeys(snapshot.tenant, snapshot.session_id)
         try:
-            await self._redis.run_on_session("index_snapshot", keys, new_entry)
+            await self._redis.run_on_session(
+                "index_snapshot",
+                keys,
+                new_entry,
+                snapshot.id,
+                snapshot.name,
+                snapshot.read_bytes,
+                snapshot.tokens,
+                snapshot.segments,
+            )
         except SessionNotFoundError:
             return
         await Index(self._redis, keys.snapshots).inspect(find)

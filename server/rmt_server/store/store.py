@@ -6,6 +6,7 @@ from rmt_server.errors import StoreUnavailableError
 from rmt_server.keys import PROBE
 from rmt_server.store.connection import Observe
 from rmt_server.store.documents import Documents
+from rmt_server.store.events import Events
 from rmt_server.store.leases import Leases
 from rmt_server.store.records import StoreInfo
 from rmt_server.store.replicas import Replicas
@@ -14,7 +15,7 @@ from rmt_server.store.snapshots import Snapshots
 from rmt_server.store.text import Text
 
 
-class Store(Sessions, Documents, Text, Leases, Snapshots, Replicas):
+class Store(Sessions, Documents, Text, Leases, Snapshots, Events, Replicas):
     """Sessions, their documents and text, leases and snapshots, in one Redis.
 
     Every call may raise ``StoreUnavailableError``; then the change was made wholly or not at all, and the
