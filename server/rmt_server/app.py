@@ -15,6 +15,7 @@ from rmt_server.intake import Intake
 from rmt_server.metrics import Metrics
 from rmt_server.middleware import Authentication, BodyLimit, RequestContext
 from rmt_server.problems import install_problems
+from rmt_server.redis_checks import warn_of_redis
 from rmt_server.routes import answers, documents, health, sessions, snapshots
 from rmt_server.routes.scopes import OPEN_PATHS
 from rmt_server.scheduler import Scheduler
@@ -38,10 +39,12 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
+        examining = asyncio.create_task(warn_of_redis(store))
         reading = asyncio.create_task(scheduler.run())
         try:
             yield
         finally:
+            examining.cancel()
             scheduler.stop()
             await _finish(reading, settings.drain_s)
             await store.close()

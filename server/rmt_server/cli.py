@@ -1,12 +1,14 @@
-"""The command `rmt-server`: serve, openapi, keys.
+"""The command `rmt-server`: serve, doctor, openapi, keys.
 
 What a command needs is imported when it runs: PyTorch alone takes seconds.
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
@@ -51,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="start the server")
     _add_settings(serve)
     serve.set_defaults(run=_serve)
+    doctor = commands.add_parser("doctor", help="check settings, device, checkpoint and Redis, and say what to mend")
+    _add_settings(doctor)
+    doctor.add_argument("--json", action="store_true", help="a JSON list instead of lines")
+    doctor.set_defaults(run=_doctor)
     contract = commands.add_parser("openapi", help="print the wire contract")
     contract.set_defaults(run=_openapi)
     keys = commands.add_parser("keys", help="API keys").add_subparsers(required=True, metavar="COMMAND")
@@ -87,6 +93,20 @@ def _openapi(options: argparse.Namespace) -> int:
 
     sys.stdout.write(json.dumps(openapi(), indent=2, sort_keys=True) + "\n")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from rmt_server.doctor import examine
+
+    findings = []
+    for finding in examine(_given(options), os.environ):
+        findings.append(finding)
+        if not options.json:
+            sys.stdout.write(f"{finding.level:<8} {finding}\n")
+            sys.stdout.flush()
+    if options.json:
+        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
+    return int(any(finding.level == "problem" for finding in findings))
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from rmt_server.store.records import (
     SnapshotRecord,
     StoredState,
     StoreInfo,
+    StoreTiming,
 )
 from rmt_server.store.store import Store
 
@@ -33,5 +34,6 @@ __all__ = [
     "SnapshotRecord",
     "Store",
     "StoreInfo",
+    "StoreTiming",
     "StoredState",
 ]

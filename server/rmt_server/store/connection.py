@@ -127,12 +127,32 @@ class Connection:
             async for key in self._client.scan_iter(match=pattern, count=500):
                 yield key
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether it is spoken to as a Redis Cluster."""
+        return isinstance(self._client, RedisCluster)
+
     async def info(self) -> dict[str, Any]:
         """What Redis says about itself; of a cluster, any one node."""
         with _translated():
             if isinstance(self._client, RedisCluster):
                 return dict(await self._client.info(target_nodes=RedisCluster.RANDOM))
             return dict(await self._client.info())
+
+    async def setting(self, name: str) -> str:
+        """One of Redis's settings; empty where it does not tell."""
+        with _translated():
+            try:
+                found: dict[Any, Any] = await self._client.config_get(name)
+            except exceptions.ResponseError:  # no permission, or a hosted Redis that knows no CONFIG
+                return ""
+        return str(found.get(name, ""))
+
+    async def time(self) -> tuple[int, int]:
+        """The clock of Redis: seconds and microseconds."""
+        with self._timed("TIME"), _translated():
+            seconds, microseconds = await self._client.time()
+        return int(seconds), int(microseconds)
 
     @contextmanager
     def _timed(self, call: str) -> Iterator[None]:

@@ -195,12 +195,33 @@ class Page(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
-    """What an operator should know about the Redis behind the store."""
+    """What Redis says about itself."""
 
     redis_version: str
+    role: str
+    """``master``, or ``slave``: it takes no changes."""
+    is_cluster_node: bool
+    as_cluster: bool
+    """Whether the URL says that it is a cluster."""
     used_memory_bytes: int
     max_memory_bytes: int
     """0: no limit."""
+    machine_memory_bytes: int
+    """0: unknown."""
     eviction_policy: str
     append_only: bool
+    append_fsync: str
+    """Empty: it does not say."""
+    writes_log: bool
+    """Whether it could write its append-only file the last time."""
     loading: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTiming:
+    """How far away Redis is."""
+
+    median_s: float
+    slowest_s: float
+    clock_ahead_s: float
+    """How far its clock is ahead of this machine's."""
