@@ -163,14 +163,15 @@ class Server(Api):
         import uvicorn
 
         from rmt_server.app import create_app
+        from rmt_server.protocol import http_config
         from rmt_server.settings import Settings
         from rmt_server.store import Store
 
         self.redis_url = redis_url
-        self.app = create_app(Settings(**(QUICK | settings)), Store.connect(redis_url, timeout_s=2.0), engine)
+        known = Settings(**(QUICK | settings))
+        self.app = create_app(known, Store.connect(redis_url, timeout_s=2.0), engine)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        config = uvicorn.Config(self.app, log_level="critical", access_log=False, timeout_graceful_shutdown=5)
-        self._uvicorn = uvicorn.Server(config)
+        self._uvicorn = uvicorn.Server(http_config(self.app, known, log_level="critical"))
         self._thread = threading.Thread(target=self._uvicorn.run, args=([self._listener],), daemon=True)
         super().__init__(f"http://127.0.0.1:{self._listener.getsockname()[1]}")
 

@@ -15,6 +15,7 @@
     │   ├── DocumentNotFoundError
     │   ├── SnapshotNotFoundError
     │   └── ModelNotFoundError
+    ├── RequestTimeoutError           408  the request does not come to its end
     ├── ConflictError                 409
     │   ├── OffsetMismatchError            the upload continues somewhere else
     │   ├── UploadOpenError                another document is still being uploaded
@@ -29,6 +30,7 @@
     │   ├── DamagedSnapshotError
     │   ├── EmptyQuestionError
     │   └── QuestionTooLongError
+    ├── HeadTooLargeError             431
     ├── BusyError                     503  come back after retry_after_s
     │   ├── RateLimitedError          429
     │   ├── BackPressureError              more unread text than the limit
@@ -177,6 +179,12 @@ class ModelNotFoundError(NotFoundError):
     slug, title, noun = "model-not-found", "Model not found", "Model"
 
 
+class RequestTimeoutError(RmtServerError):
+    """The rest of a request does not come."""
+
+    status, slug, title = 408, "request-timeout", "Request timeout"
+
+
 class ConflictError(RmtServerError):
     """The state of the resource does not allow this now."""
 
@@ -307,6 +315,15 @@ class QuestionTooLongError(UnprocessableError):
     """A question that does not fit into a segment."""
 
     slug, title = "question-too-long", "Question too long"
+
+
+class HeadTooLargeError(RmtServerError):
+    """The request's target and header fields are too large, or too many."""
+
+    status, slug, title = 431, "head-too-large", "Request header fields too large"
+
+    def __init__(self, limit_bytes: int, most_fields: int) -> None:
+        super().__init__(f"A head may have {limit_bytes} bytes and {most_fields} fields.", {"limit-bytes": limit_bytes})
 
 
 class BusyError(RmtServerError):

@@ -20,6 +20,7 @@ from rmt_model.engine import Engine
 from rmt_model.pull import pull
 from rmt_server.app import create_app
 from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.protocol import http_config
 from rmt_server.redis_keeper import RedisKeeper
 from rmt_server.settings import Settings
 from rmt_server.store import Store
@@ -55,7 +56,7 @@ def serve(settings: Settings) -> None:
         with ThreadPoolExecutor(1) as loader:
             engine = loader.submit(_engine, settings).result()
         app = create_app(settings, store, engine)
-        _server(app, settings).run()
+        _Server(app, http_config(app, settings), says_hello=settings.log_format != "json").run()
 
 
 def _engine(settings: Settings) -> Engine:
@@ -104,18 +105,3 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
         self._app.state.scheduler.stop()
-
-
-def _server(app: FastAPI, settings: Settings) -> uvicorn.Server:
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,  # uvicorn's loggers go the same way as all others
-        access_log=False,
-        timeout_graceful_shutdown=int(settings.drain_s),
-        timeout_keep_alive=75,
-        server_header=False,
-        date_header=True,
-    )
-    return _Server(app, config, says_hello=settings.log_format != "json")

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     max_metadata_bytes: Bytes = Field(4096, description="Metadata of a session or snapshot, as JSON.")
     max_waiting_questions: Count = Field(256, description="Calls that wait for the engine; above it 503.")
 
+    max_connections: Count = Field(1024, description="Open connections; beyond it 503.")
+    max_head_bytes: Bytes = Field(64 * 1024, description="Target and header fields of a request; above it 431.")
+
+    head_timeout_s: Seconds = Field(10.0, description="How long the head of a request may take; then 408.")
+    send_idle_s: Seconds = Field(30.0, description="A reader that takes nothing for so long is cut off.")
     back_pressure_wait_s: Seconds = Field(30.0, description="How long a sender is held back without any progress.")
     read_wait_s: Seconds = Field(600.0, description="How long `wait=true` waits for reading to finish.")
     session_ttl_s: Count = Field(7 * _DAY_S, description="A session goes so long after its last change.")
