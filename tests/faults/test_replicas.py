@@ -18,7 +18,7 @@ pytestmark = pytest.mark.faults
 
 DOCUMENT = text(60_000, seed=8)
 SHORT = text(10_000, seed=9)
-CLIENTS = 3
+CLIENTS = 2
 
 
 def test_a_process_that_was_stopped_cannot_write_when_it_wakes(server: Server, start_process: ProcessFactory) -> None:

@@ -212,7 +212,7 @@ def test_when_the_engine_fails_everybody_is_told(
         assert "fire" not in answer.text
     ready = server.http.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (503, "not ready")
-    assert server.http.get("/livez").status_code == 200
+    assert (server.http.get("/livez").status_code, server.http.get("/livez").json()["status"]) == (503, "failed")
     assert "the device is on fire" in caplog.text
     other = start_server()  # takes over when the lease is over
     tokens = other.look(long)["tokens"]

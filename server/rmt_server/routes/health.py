@@ -9,13 +9,19 @@ from rmt_server.schemas import HealthBody
 router = APIRouter(tags=["operation"], route_class=ScopedRoute)
 
 
-@router.get("/livez")
-async def livez() -> HealthBody:
-    """The process answers."""
-    return HealthBody(status="alive")
+_NOT = {503: {"model": HealthBody, "description": "Not now"}}
 
 
-@router.get("/readyz", responses={503: {"model": HealthBody}})
+@router.get("/livez", responses=_NOT)
+async def livez(request: Request, response: Response) -> HealthBody:
+    """The process works: 503 when it can read and answer no more, and has to be restarted."""
+    if request.app.state.scheduler.failure is None:
+        return HealthBody(status="alive")
+    response.status_code = 503
+    return HealthBody(status="failed")
+
+
+@router.get("/readyz", responses=_NOT)
 async def readyz(request: Request, response: Response, store: StoreDep) -> HealthBody:
     """Whether requests should be sent here: 503 when Redis takes no changes, while stopping, or after a failure.
 
