@@ -1,5 +1,7 @@
 """Health: for load balancers, Prometheus and people."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from rmt_server.routes.deps import StoreDep
@@ -8,8 +10,7 @@ from rmt_server.schemas import HealthBody
 
 router = APIRouter(tags=["operation"], route_class=ScopedRoute)
 
-
-_NOT = {503: {"model": HealthBody, "description": "Not now"}}
+_NOT: dict[int | str, dict[str, Any]] = {503: {"model": HealthBody, "description": "Not now"}}
 
 
 @router.get("/livez", responses=_NOT)
