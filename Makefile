@@ -53,8 +53,9 @@ bench: install ## measure; nothing else should run meanwhile
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/tokenizer.py
 
-faults: install ## the tests that kill processes on purpose
-	$(BIN)/python -m pytest -q -m faults
+faults: install ## kill, stop and cut everything in hundreds of random runs: nothing may be lost
+	$(BIN)/python -m tests.faults.campaign --fsync always --runs 200
+	$(BIN)/python -m tests.faults.campaign --fsync everysec --runs 60
 
 clean: ## remove the virtual environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,141 @@
+"""Requests to any of the servers: repeated until one answers, or broken on purpose."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+from tests.faults.plan import Manner, Piece
+from tests.faults.replica import Replica
+
+_ANSWER_S = 3.0
+_PATIENCE_S = 90.0
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+
+class LostError(AssertionError):
+    """Something that was acknowledged is gone, or there twice, or other than it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, and when its request began and was answered."""
+
+    response: httpx.Response
+    began_s: float
+    got_s: float
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+    @property
+    def json(self) -> Any:
+        return self.response.json()
+
+    @property
+    def problem(self) -> str:
+        """The last part of the problem's type, where it is one."""
+        return str(self.json["type"]).rpartition(":")[2].rpartition("#")[2] if self.status >= 400 else ""
+
+
+class Wire:
+    """One sender's way to the servers: each request goes to one of them by chance.
+
+    Attributes:
+        unheard: How many requests may still be under way although nobody waits for them.
+    """
+
+    def __init__(self, replicas: list[Replica], seed: int, tally: Counter[str]) -> None:
+        self.unheard = 0
+        self._replicas = replicas
+        self._source = random.Random(seed)
+        self._tally = tally
+        self._http = httpx.Client(timeout=_ANSWER_S, limits=httpx.Limits(max_keepalive_connections=0))
+        self._hung: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the connections that were left hanging."""
+        for connection in self._hung:
+            connection.close()
+
+    def call(self, method: str, path: str, **more: Any) -> Answered:
+        """The first answer that is not "not now", of whichever server."""
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while (answered := self.once(method, path, **more)) is None:
+            if time.monotonic() > deadline_s:
+                raise AssertionError(f"no answer to {method} {path} within {_PATIENCE_S} s")
+            time.sleep(self._source.uniform(0.02, 0.2))
+        return answered
+
+    def once(self, method: str, path: str, **more: Any) -> Answered | None:
+        """One server's answer; None where there is none, or the answer is 503.
+
+        Raises:
+            LostError: A server failed.
+        """
+        began_s = time.monotonic()
+        try:
+            response = self._http.request(method, self._source.choice(self._replicas).url + path, **more)
+        except httpx.ConnectError:
+            return None
+        except httpx.TransportError:
+            self.unheard += method not in ("GET", "HEAD")
+            return None
+        if response.status_code == 503:
+            if "Retry-After" not in response.headers:
+                raise LostError(f"{method} {path}: a 503 without Retry-After: {response.text}")
+            return None
+        if response.status_code >= 500:
+            raise LostError(f"{method} {path}: {response.status_code} {response.text}")
+        return Answered(response, began_s, time.monotonic())
+
+    def at_once(self, method: str, path: str, **more: Any) -> list[Answered | None]:
+        """The answers to the same request, sent two times at the same moment."""
+        answers: list[Answered | None] = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(self.once(method, path, **more)), daemon=True)
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return answers
+
+    def broken(self, path: str, headers: Mapping[str, str], data: bytes, piece: Piece) -> None:
+        """A PATCH that stops in the middle of its body, or whose answer nobody waits for."""
+        self._tally[piece.manner] += 1
+        sent = data if piece.manner == Manner.UNHEARD else data[: int(piece.share * len(data))]
+        lines = [f"PATCH {path} HTTP/1.1", "Host: campaign", f"Content-Length: {len(data)}"]
+        head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""])
+        address = "127.0.0.1", self._source.choice(self._replicas).port
+        try:
+            connection = socket.create_connection(address, timeout=1.0)
+        except OSError:
+            return
+        self.unheard += 1
+        with contextlib.suppress(OSError):
+            connection.sendall(head.encode() + sent)
+        if piece.manner == Manner.STALLED:
+            self._hung.append(connection)
+            return
+        if piece.share < 0.5:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+        connection.close()
