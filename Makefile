@@ -7,7 +7,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check format openapi bench faults clean
+.PHONY: help install demo serve test check format openapi bench faults fuzz clean
 
 help: ## show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -56,6 +56,11 @@ bench: install ## measure; nothing else should run meanwhile
 faults: install ## kill, stop and cut everything in hundreds of random runs: nothing may be lost
 	$(BIN)/python -m tests.faults.campaign --fsync always --runs 200
 	$(BIN)/python -m tests.faults.campaign --fsync everysec --runs 60
+
+fuzz: install ## a million random inputs for the importer, the tokenizer and the uploads, each: an hour
+	$(BIN)/python -m tests.fuzz.importer
+	$(BIN)/python -m tests.fuzz.tokenizer
+	$(BIN)/python -m tests.fuzz.uploads
 
 clean: ## remove the virtual environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 __all__ = ["Engine", "EngineFullError"]
 
+_LARGEST_VALUE = 1_000_000
+
 
 class EngineFullError(RuntimeError):
     """No memory slot is free; close lanes, or build the engine with more `slots`."""
@@ -71,6 +73,8 @@ class Engine:
             raise StateError(
                 f"the state's memory is {list(state.memory.shape)}; the model's is [lanes, {wanted[0]}, {wanted[1]}]"
             )
+        if np.abs(state.memory).max() > _LARGEST_VALUE:
+            raise StateError(f"the state's memory holds values beyond {_LARGEST_VALUE:,}: reading on would overflow")
         vocabulary = self.model.backbone.get_input_embeddings().num_embeddings
         if any(token_id >= vocabulary for token_id in state.pending):
             raise StateError(f"the state holds token ids beyond the vocabulary of {vocabulary}")

@@ -24,7 +24,7 @@ _ODD: tuple[Any, ...] = (
     *([], [[]], [1], ["Where?"], ["a", "b"], ["\udc00"], [""], ["x" * 500], {}, {"a": 1}, {"dtype": "F32"}),
 )
 _DTYPES = ("F32", "F64", "F16", "BF16", "I32", "U32", "I64", "U8", "I8", "BOOL", "F8_E4M3", "X9", "", "f32")
-_FLOATS = (0.0, -0.0, 1.0, 1e-45, 3.4e38, -3.4e38, 1e30, float("nan"), float("inf"), -float("inf"))
+_FLOATS = (0.0, -0.0, 1.0, 1e-45, 3.4e38, -3.4e38, 1e30, 1e6, -1e6, float("nan"), float("inf"), -float("inf"))
 _NO_FILE_ANY_MORE = (
     *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
     *(SafetensorError, struct.error),

@@ -312,6 +312,7 @@ def state_of(engine: Engine, **changed: Any) -> ReaderState:
     [
         {"memory": np.zeros((1, M + 1, 32), np.float32)},
         {"memory": np.zeros((1, M, 31), np.float32)},
+        {"memory": np.full((1, M, 32), -1.1e6, np.float32)},
         {"pending": (1, 400)},
         {"focus": ("",)},
         {"focus": ("word " * 1000,)},
@@ -320,7 +321,7 @@ def state_of(engine: Engine, **changed: Any) -> ReaderState:
     ids=str,
 )
 def test_a_state_that_does_not_fit_the_model_is_refused(engine: Engine, changed: dict[str, Any]) -> None:
-    engine.check(state_of(engine))
+    engine.check(state_of(engine, memory=np.full((1, M, 32), -1e6, np.float32)))
     with pytest.raises(StateError):
         engine.check(state_of(engine, **changed))
 
