@@ -11,12 +11,13 @@ from fastapi import FastAPI
 from rmt_model.engine import Engine
 from rmt_server.browsers import NoForeignPages, allow_origins
 from rmt_server.contract import complete
+from rmt_server.events import EventStreams
 from rmt_server.intake import Intake
 from rmt_server.metrics import Metrics
 from rmt_server.middleware import Authentication, BodyLimit, RequestContext
 from rmt_server.problems import install_problems
 from rmt_server.redis_checks import warn_of_redis
-from rmt_server.routes import answers, documents, health, sessions, snapshots
+from rmt_server.routes import answers, documents, events, health, sessions, snapshots
 from rmt_server.routes.scopes import OPEN_PATHS
 from rmt_server.scheduler import Scheduler
 from rmt_server.service import Service
@@ -53,6 +54,7 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
     app.state.scheduler, app.state.service = scheduler, service
     app.state.intake = Intake(store, service, scheduler, settings, metrics)
+    app.state.events = EventStreams(store, scheduler, settings)
     _add_middleware(app, settings, metrics)
     return app
 
@@ -87,7 +89,7 @@ def _described(lifespan: object) -> FastAPI:
         redirect_slashes=False,
     )
     install_problems(app)
-    for noun in (sessions, documents, answers, snapshots, health):
+    for noun in (sessions, events, documents, answers, snapshots, health):
         app.include_router(noun.router)
     app.openapi = partial(complete, app.openapi)  # type: ignore[method-assign]
     return app

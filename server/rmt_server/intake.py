@@ -203,6 +203,16 @@ class Intake:
             BackPressureError: Nothing could be accepted for `back_pressure_wait_s`.
             BusyError: The server is stopping; what came before stays.
         """
+        try:
+            return await self._receive(tenant, document, body, complete=complete)
+        except InvalidUtf8Error as error:
+            problem = error.problem() | {"document-id": document.id}
+            await self._store.report(tenant, document.session_id, problem)
+            raise
+
+    async def _receive(
+        self, tenant: str, document: DocumentRecord, body: AsyncIterator[bytes], *, complete: bool
+    ) -> DocumentRecord:
         async for chunk in body:
             for start in range(0, len(chunk), self._piece_bytes):
                 document = await self._accept(tenant, document, chunk[start : start + self._piece_bytes])

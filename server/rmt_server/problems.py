@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,7 +17,7 @@ from rmt_model.errors import FingerprintError, QuestionError, RmtModelError
 from rmt_server.errors import BadRequestError, BusyError, ConflictError, RmtServerError, UnprocessableError
 from rmt_server.metrics import OTHER_ERRORS
 
-__all__ = ["install_problems", "problem_answer", "unexpected"]
+__all__ = ["error_document", "install_problems", "problem_answer", "problem_document", "unexpected"]
 
 _MEDIA_TYPE = "application/problem+json"
 _CLIENT_CLOSED_REQUEST = 499
@@ -33,11 +34,10 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RmtModelError)
     async def model(request: Request, error: RmtModelError) -> Response:
-        if isinstance(error, QuestionError):
-            return problem_answer(request, UnprocessableError(f"{error}."))
-        if isinstance(error, FingerprintError):
-            return problem_answer(request, ConflictError(f"{error}."))
-        raise error
+        known = _known(error)
+        if known is None:
+            raise error
+        return problem_answer(request, known)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -73,8 +73,19 @@ def install_problems(app: FastAPI) -> None:
 
 def unexpected(request: Request, error: Exception) -> Response:
     """The answer to an error that nobody expected: the log has it, the caller has the request's id."""
-    _log.error("request %s failed", request.state.request_id, exc_info=error)
-    return problem_answer(request, RmtServerError("Something went wrong in the server; its log has the request id."))
+    return problem_answer(request, _logged(request, error))
+
+
+def error_document(request: Request, error: Exception) -> dict[str, Any]:
+    """The problem of an error that comes when the answer has begun."""
+    known = _known(error) or _logged(request, error)
+    request.app.state.metrics.errors.labels(known.slug).inc()
+    return problem_document(request, known.problem())
+
+
+def problem_document(request: Request, problem: Mapping[str, Any]) -> dict[str, Any]:
+    """A problem, with what only the request knows."""
+    return {**problem, "instance": request.url.path, "request_id": request.state.request_id}
 
 
 def problem_answer(request: Request, error: RmtServerError) -> Response:
@@ -96,5 +107,21 @@ def problem_answer(request: Request, error: RmtServerError) -> Response:
 
 def _render(request: Request, kind: str, problem: dict[str, Any], headers: dict[str, str]) -> Response:
     request.app.state.metrics.errors.labels(kind).inc()
-    body = {**problem, "instance": request.url.path, "request_id": request.state.request_id}
-    return JSONResponse(body, problem["status"], headers, media_type=_MEDIA_TYPE)
+    return JSONResponse(problem_document(request, problem), problem["status"], headers, media_type=_MEDIA_TYPE)
+
+
+def _known(error: Exception) -> RmtServerError | None:
+    """An error in this server's own terms; None for one that nobody expected."""
+    match error:
+        case RmtServerError():
+            return error
+        case QuestionError():
+            return UnprocessableError(f"{error}.")
+        case FingerprintError():
+            return ConflictError(f"{error}.")
+    return None
+
+
+def _logged(request: Request, error: Exception) -> RmtServerError:
+    _log.error("request %s failed", request.state.request_id, exc_info=error)
+    return RmtServerError("Something went wrong in the server; its log has the request id.")

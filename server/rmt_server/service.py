@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rmt_model.answering import Answer, Question
@@ -28,7 +28,10 @@ from rmt_server.scheduler import Scheduler
 from rmt_server.settings import Settings
 from rmt_server.store import SessionRecord, SnapshotRecord, Store, StoredState
 
-__all__ = ["Answers", "Service", "new_id"]
+__all__ = ["Answers", "Report", "Service", "new_id", "unheard"]
+
+Report = Callable[[SessionRecord], object]
+"""Is told how a session stands, each time that somebody who waits for it has looked."""
 
 _STATE_OVERHEAD_BYTES = 1 << 20
 _LARGEST_CHAR_BYTES = 4
@@ -47,6 +50,10 @@ def new_id(kind: str, *idempotent: str) -> str:
         digest = hashlib.sha256("\0".join((kind, *idempotent)).encode()).digest()[:16]
         return f"{kind}_{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
     return f"{kind}_{secrets.token_urlsafe(16)}"
+
+
+def unheard(session: SessionRecord) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,7 @@ class Service:
         wanted = None if ttl_s is None else self._ttl_s(ttl_s, ttl_s)
         return await self._store.update_session(tenant, sid, metadata=metadata, ttl_s=wanted, if_etag=if_etag)
 
-    async def wait_until_read(self, tenant: str, sid: str) -> SessionRecord:
+    async def wait_until_read(self, tenant: str, sid: str, report: Report = unheard) -> SessionRecord:
         """Wait until all that a session has accepted by now is in its memory.
 
         Raises:
@@ -141,6 +148,7 @@ class Service:
         target = session.accepted_bytes
         deadline = time.monotonic() + self._settings.read_wait_s
         while not (session.is_read or session.read_bytes > target):
+            report(session)
             if time.monotonic() >= deadline:
                 raise BusyError(
                     f"Session {sid} is still being read: {session.read_bytes} of {target} bytes.",
@@ -150,6 +158,7 @@ class Service:
                 raise BusyError("This process reads no more; ask another one.", retry_after_s=1.0)
             await self._scheduler.watch((tenant, sid), self._settings.poll_s)
             session = await self._store.get_session(tenant, sid)
+            report(session)
         return session
 
     async def answer(
@@ -162,6 +171,7 @@ class Service:
         snapshot: str | None = None,
         wait: bool = True,
         max_tokens: int | None = None,
+        report: Report = unheard,
     ) -> Answers:
         """Answer questions from a session's memory, or from a snapshot's."""
         self.check_questions(questions)
@@ -174,7 +184,7 @@ class Service:
             state, revision = await self._store.snapshot_state(tenant, snapshot), None
         else:
             if wait:
-                await self.wait_until_read(tenant, sid)
+                await self.wait_until_read(tenant, sid, report)
             session, state = await self._store.session_state(tenant, sid)
             revision = session.revision
         return Answers(await self._scheduler.ask(self._parsed(state), asked), state, revision)
@@ -199,10 +209,12 @@ class Service:
             except QuestionError as error:
                 raise QuestionTooLongError(f"The question cannot be asked: {error}.") from error
 
-    async def take_snapshot(self, tenant: str, sid: str, *, name: str, metadata: Mapping[str, str]) -> SnapshotRecord:
+    async def take_snapshot(
+        self, tenant: str, sid: str, *, name: str, metadata: Mapping[str, str], report: Report = unheard
+    ) -> SnapshotRecord:
         """Keep a session's memory as it is once everything accepted has been read."""
         self._check_metadata(metadata)
-        await self.wait_until_read(tenant, sid)
+        await self.wait_until_read(tenant, sid, report)
         session, state = await self._store.session_state(tenant, sid)
         return await self._keep(tenant, state, session.focus, name=name, metadata=metadata, session_id=sid)
 

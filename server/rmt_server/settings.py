@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     commit_interval_s: Seconds = Field(0.5, description="Longest time between commits of a session that is read.")
     lease_s: Seconds = Field(10.0, description="A reader that is silent so long loses its session to another.")
     poll_s: Seconds = Field(0.1, description="How often to look for work and progress of other processes.")
+    max_event_streams: Count = Field(256, description="Streams that follow sessions; above it 503.")
+    event_poll_s: Seconds = Field(0.25, description="How often a stream looks for events of other processes.")
+    event_ping_s: Seconds = Field(5.0, description="A stream that has nothing to tell sends a comment so often.")
     drain_s: Seconds = Field(20.0, description="Time that a stopping server gives to what is under way.")
 
     @field_validator("redis_url")

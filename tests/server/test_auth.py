@@ -15,7 +15,7 @@ from rmt_server.app import openapi
 from rmt_server.auth import SCOPES as EVERY_SCOPE
 from rmt_server.auth import new_key
 from rmt_server.embedded_redis import EmbeddedRedis
-from rmt_server.routes import answers, documents, health, sessions, snapshots
+from rmt_server.routes import answers, documents, events, health, sessions, snapshots
 from rmt_server.routes.scopes import OPEN_PATHS, SCOPES
 
 CALLS = [tuple(call.split(" ")) for call, scope in SCOPES.items() if scope is not None]
@@ -56,7 +56,7 @@ def dump(server: EmbeddedRedis) -> dict[bytes, bytes]:
 
 
 def test_every_route_has_a_scope() -> None:
-    routers = (answers, documents, health, sessions, snapshots)
+    routers = (answers, documents, events, health, sessions, snapshots)
     routes = [route for noun in routers for route in noun.router.routes]
     assert all(isinstance(route, APIRoute) for route in routes)
     assert {f"{method} {route.path}" for route in routes for method in route.methods} == SCOPES.keys()

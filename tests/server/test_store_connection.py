@@ -65,6 +65,8 @@ async def one_life(store: Store) -> None:
     await store.restore("t", "s", await store.snapshot_state("t", "p"))
     with pytest.raises(FencedError):
         await store.commit(lease, read)
+    await store.report("t", "s", {})
+    assert await store.events("t", "s", None)
     assert await store.sweep() == 0
     assert await store.stay("me", 10) == 1
     await store.leave("me")

@@ -1,12 +1,13 @@
 """Answers: questions to a memory."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
-from rmt_server.requests import unless_disconnected
+from rmt_server.progress import with_progress
 from rmt_server.routes.deps import JsonOnly, ServiceDep, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import AnswerBody, AnswerRequest, AnswersBody, PositionBody, UsageBody
-from rmt_server.service import Answers
+from rmt_server.service import Answers, Report
+from rmt_server.sse import EventStream
 
 router = APIRouter(prefix="/v1/sessions/{sid}", tags=["answers"], route_class=ScopedRoute)
 
@@ -39,18 +40,23 @@ def answers_body(questions: list[str], answers: Answers) -> AnswersBody:
     )
 
 
-@router.post("/answers", dependencies=[JsonOnly])
+@router.post("/answers", response_model=AnswersBody, dependencies=[JsonOnly])
 async def create_answers(
-    sid: str, body: AnswerRequest, request: Request, service: ServiceDep, tenant: TenantDep
-) -> AnswersBody:
+    sid: str, body: AnswerRequest, request: Request, response: Response, service: ServiceDep, tenant: TenantDep
+) -> AnswersBody | EventStream:
     """Ask one question or several. Asking never changes the memory."""
-    answering = service.answer(
-        tenant,
-        sid,
-        body.asked,
-        lane=body.lane,
-        snapshot=body.snapshot,
-        wait=body.wait,
-        max_tokens=body.max_tokens,
-    )
-    return answers_body(body.asked, await unless_disconnected(request, answering))
+
+    async def answering(report: Report) -> AnswersBody:
+        answers = await service.answer(
+            tenant,
+            sid,
+            body.asked,
+            lane=body.lane,
+            snapshot=body.snapshot,
+            wait=body.wait,
+            max_tokens=body.max_tokens,
+            report=report,
+        )
+        return answers_body(body.asked, answers)
+
+    return await with_progress(request, response, answering)

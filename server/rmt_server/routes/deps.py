@@ -6,6 +6,7 @@ from fastapi import Depends, Header, Query, Request
 
 from rmt_server.auth import Caller
 from rmt_server.errors import UnsupportedMediaTypeError
+from rmt_server.events import EventStreams
 from rmt_server.intake import Intake
 from rmt_server.requests import media_type
 from rmt_server.service import Service
@@ -14,6 +15,7 @@ from rmt_server.store import Store
 
 __all__ = [
     "AfterQuery",
+    "EventsDep",
     "IdempotencyKey",
     "IntakeDep",
     "JsonOnly",
@@ -47,6 +49,10 @@ def _intake(request: Request) -> Intake:
     return request.app.state.intake  # type: ignore[no-any-return]
 
 
+def _events(request: Request) -> EventStreams:
+    return request.app.state.events  # type: ignore[no-any-return]
+
+
 def _json_only(request: Request) -> None:
     if media_type(request) != "application/json":
         raise UnsupportedMediaTypeError(media_type(request), ("application/json",))
@@ -57,6 +63,7 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 StoreDep = Annotated[Store, Depends(_store)]
 ServiceDep = Annotated[Service, Depends(_service)]
 IntakeDep = Annotated[Intake, Depends(_intake)]
+EventsDep = Annotated[EventStreams, Depends(_events)]
 JsonOnly = Depends(_json_only)
 LimitQuery = Annotated[int, Query(ge=1, le=100, description="Most entries of the page.")]
 AfterQuery = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]

@@ -6,12 +6,15 @@ from fastapi import APIRouter, Query, Request, Response
 
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.intake import APPEND_BYTES
-from rmt_server.requests import media_type, require_text, unless_disconnected, upload_complete, upload_length
+from rmt_server.progress import with_progress
+from rmt_server.requests import media_type, require_text, upload_complete, upload_length
 from rmt_server.routes.answers import answers_body
 from rmt_server.routes.deps import IdempotencyKey, IntakeDep, ServiceDep, SettingsDep, StoreDep, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import DocumentBody, DocumentRequest, ReadBody, SessionBody
+from rmt_server.service import Report
 from rmt_server.settings import Settings
+from rmt_server.sse import EventStream, accepts_events
 from rmt_server.store import DocumentRecord
 
 router = APIRouter(prefix="/v1", tags=["documents"], route_class=ScopedRoute)
@@ -54,6 +57,7 @@ def _describe(document: DocumentRecord, response: Response, settings: Settings) 
 @router.post(
     "/documents",
     status_code=202,
+    response_model=ReadBody,
     responses={200: {"model": ReadBody, "description": "Read, with wait=true"}},
     openapi_extra={"requestBody": _ONE_CALL_BODY},
 )
@@ -66,26 +70,33 @@ async def create_session_with_document(
     tenant: TenantDep,
     wait: WaitQuery = False,
     focus: FocusQuery = None,
-) -> ReadBody:
+) -> ReadBody | EventStream:
     """Send a whole document into a session of its own: streamed text, JSON, or a form with a file."""
     asked = DocumentRequest.model_validate({"text": "", "focus": focus or []})
+    wait = wait or accepts_events(request)
     options, text = await intake.one_call(request, asked, wait=wait)
     session, document = await intake.receive_whole(tenant, options, text)
-    answers = None
-    if wait:
-        session = await unless_disconnected(request, service.wait_until_read(tenant, session.id))
-        document = await store.get_document(tenant, session.id, document.id)
-        response.status_code = 200
-        if options.questions:
-            answering = service.answer(tenant, session.id, options.questions)
-            answers = answers_body(options.questions, await unless_disconnected(request, answering))
     response.headers["Location"] = f"/v1/sessions/{session.id}"
-    return ReadBody(session=SessionBody.of(session), document=DocumentBody.of(document), answers=answers)
+    if not wait:
+        return ReadBody(session=SessionBody.of(session), document=DocumentBody.of(document))
+    response.status_code = 200
+
+    async def reading(report: Report) -> ReadBody:
+        read = await service.wait_until_read(tenant, session.id, report)
+        known = await store.get_document(tenant, session.id, document.id)
+        answers = None
+        if options.questions:
+            found = await service.answer(tenant, session.id, options.questions, report=report)
+            answers = answers_body(options.questions, found)
+        return ReadBody(session=SessionBody.of(read), document=DocumentBody.of(known), answers=answers)
+
+    return await with_progress(request, response, reading)
 
 
 @router.post(
     "/sessions/{sid}/documents",
     status_code=202,
+    response_model=DocumentBody,
     responses={
         200: {"model": DocumentBody, "description": "Read"},
         201: {"model": DocumentBody, "description": "Opened"},
@@ -103,7 +114,7 @@ async def create_document(
     tenant: TenantDep,
     wait: WaitQuery = False,
     idempotency_key: IdempotencyKey = None,
-) -> DocumentBody:
+) -> DocumentBody | EventStream:
     """Send a document into a session; with `Upload-Complete: ?0` the body is its first piece and more follow."""
     require_text(request)
     complete = upload_complete(request, default=True)
@@ -113,13 +124,16 @@ async def create_document(
     )
     response.headers["Location"] = f"/v1/sessions/{sid}/documents/{document.id}"
     _describe(document, response, settings)
-    if not complete:
-        response.status_code = 201
-    elif wait:
-        await unless_disconnected(request, service.wait_until_read(tenant, sid))
-        document = await store.get_document(tenant, sid, document.id)
-        response.status_code = 200
-    return DocumentBody.of(document)
+    if not complete or not (wait or accepts_events(request)):
+        response.status_code = 202 if complete else 201
+        return DocumentBody.of(document)
+    response.status_code = 200
+
+    async def reading(report: Report) -> DocumentBody:
+        await service.wait_until_read(tenant, sid, report)
+        return DocumentBody.of(await store.get_document(tenant, sid, document.id))
+
+    return await with_progress(request, response, reading)
 
 
 @router.head("/sessions/{sid}/documents/{did}", status_code=204)

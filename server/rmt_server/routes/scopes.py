@@ -18,6 +18,7 @@ SCOPES: Mapping[str, Scope | None] = {
     "PATCH /v1/sessions/{sid}": "write",
     "DELETE /v1/sessions/{sid}": "write",
     "POST /v1/sessions/{sid}/restore": "write",
+    "GET /v1/sessions/{sid}/events": "read",
     "POST /v1/documents": "write",
     "POST /v1/sessions/{sid}/documents": "write",
     "HEAD /v1/sessions/{sid}/documents/{did}": "read",

@@ -5,10 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from rmt_server.errors import UnsupportedMediaTypeError
-from rmt_server.requests import body_bytes, media_type, unless_disconnected
+from rmt_server.progress import with_progress
+from rmt_server.requests import body_bytes, media_type
 from rmt_server.routes.deps import AfterQuery, JsonOnly, LimitQuery, ServiceDep, StoreDep, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import SnapshotBody, SnapshotRequest, SnapshotsBody
+from rmt_server.service import Report
+from rmt_server.sse import EventStream
 from rmt_server.store import Page, SnapshotRecord
 
 router = APIRouter(prefix="/v1", tags=["snapshots"], route_class=ScopedRoute)
@@ -21,15 +24,18 @@ def _page(page: Page[SnapshotRecord]) -> SnapshotsBody:
     return SnapshotsBody(snapshots=[SnapshotBody.of(one) for one in page.items], next=page.next_cursor)
 
 
-@router.post("/sessions/{sid}/snapshots", status_code=201, dependencies=[JsonOnly])
+@router.post("/sessions/{sid}/snapshots", status_code=201, response_model=SnapshotBody, dependencies=[JsonOnly])
 async def create_snapshot(
     sid: str, body: SnapshotRequest, request: Request, response: Response, service: ServiceDep, tenant: TenantDep
-) -> SnapshotBody:
+) -> SnapshotBody | EventStream:
     """Keep a session's memory once everything accepted so far has been read."""
-    taking = service.take_snapshot(tenant, sid, name=body.name, metadata=body.metadata)
-    snapshot = await unless_disconnected(request, taking)
-    response.headers["Location"] = f"/v1/snapshots/{snapshot.id}"
-    return SnapshotBody.of(snapshot)
+
+    async def taking(report: Report) -> SnapshotBody:
+        snapshot = await service.take_snapshot(tenant, sid, name=body.name, metadata=body.metadata, report=report)
+        response.headers["Location"] = f"/v1/snapshots/{snapshot.id}"
+        return SnapshotBody.of(snapshot)
+
+    return await with_progress(request, response, taking)
 
 
 @router.get("/sessions/{sid}/snapshots")

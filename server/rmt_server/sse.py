@@ -1,0 +1,50 @@
+"""Server-sent events: how an answer is written that goes on for as long as there is something to tell."""
+
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from fastapi.sse import format_sse_event
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+__all__ = ["MEDIA_TYPE", "PING", "EventStream", "accepts_events", "sse_event"]
+
+MEDIA_TYPE = "text/event-stream"
+PING = format_sse_event(comment="ping")
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def accepts_events(request: Request) -> bool:
+    """Whether the caller asks for events by name."""
+    kinds = request.headers.get("accept", "").split(",")
+    return any(kind.partition(";")[0].strip().lower() == MEDIA_TYPE for kind in kinds)
+
+
+def sse_event(name: str, data: BaseModel | Mapping[str, Any], event_id: str | None = None) -> bytes:
+    """One event with JSON for its data."""
+    plain = data.model_dump(mode="json") if isinstance(data, BaseModel) else data
+    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    return format_sse_event(event=name, data_str=text, id=event_id)
+
+
+class EventStream(StreamingResponse):
+    """An answer of events. Each is made when the socket has taken the one before; a caller who leaves ends it."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, events: AsyncGenerator[bytes, None], ended: Callable[[], object]) -> None:
+        super().__init__(events, headers=_HEADERS)
+        self._events = events
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events; `ended` is called whatever happens."""
+        try:
+            async with aclosing(self._events):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
