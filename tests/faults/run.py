@@ -75,7 +75,7 @@ class Run:
             world = stack.enter_context(World(self._plan, directory, self._checkpoint, self._binary, self._counts))
             senders = []
             for session in self._plan.sessions:
-                wire = stack.enter_context(Wire(world.replicas, session.seed, self._counts))
+                wire = stack.enter_context(Wire(world.replicas, session.seed))
                 senders.append(Sender(world, wire, session, self._oracle, self._counts))
             world.trouble()
             self._together([sender.run for sender in senders])

@@ -6,46 +6,19 @@ import contextlib
 import random
 import socket
 import struct
-import threading
 import time
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import httpx
 from tests.faults.plan import Manner, Piece
+from tests.faults.promise import Answered, LostError
 from tests.faults.replica import Replica
 
 _ANSWER_S = 3.0
 _PATIENCE_S = 90.0
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
-
-
-class LostError(AssertionError):
-    """Something that was acknowledged is gone, or there twice, or other than it should be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """An answer, and when its request began and was answered."""
-
-    response: httpx.Response
-    began_s: float
-    got_s: float
-
-    @property
-    def status(self) -> int:
-        return self.response.status_code
-
-    @property
-    def json(self) -> Any:
-        return self.response.json()
-
-    @property
-    def problem(self) -> str:
-        """The last part of the problem's type, where it is one."""
-        return str(self.json["type"]).rpartition(":")[2].rpartition("#")[2] if self.status >= 400 else ""
 
 
 class Wire:
@@ -55,11 +28,10 @@ class Wire:
         unheard: How many requests may still be under way although nobody waits for them.
     """
 
-    def __init__(self, replicas: list[Replica], seed: int, tally: Counter[str]) -> None:
+    def __init__(self, replicas: list[Replica], seed: int) -> None:
         self.unheard = 0
         self._replicas = replicas
         self._source = random.Random(seed)
-        self._tally = tally
         self._http = httpx.Client(timeout=_ANSWER_S, limits=httpx.Limits(max_keepalive_connections=0))
         self._hung: list[socket.socket] = []
 
@@ -106,22 +78,13 @@ class Wire:
             raise LostError(f"{method} {path}: {response.status_code} {response.text}")
         return Answered(response, began_s, time.monotonic())
 
-    def at_once(self, method: str, path: str, **more: Any) -> list[Answered | None]:
-        """The answers to the same request, sent two times at the same moment."""
-        answers: list[Answered | None] = []
-        threads = [
-            threading.Thread(target=lambda: answers.append(self.once(method, path, **more)), daemon=True)
-            for _ in range(2)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return answers
+    def at_once(self, send: Callable[[], Answered | None]) -> list[Answered | None]:
+        """The answers to a request that is sent two times at the same moment."""
+        with ThreadPoolExecutor(2) as pool:
+            return [sent.result() for sent in [pool.submit(send), pool.submit(send)]]
 
     def broken(self, path: str, headers: Mapping[str, str], data: bytes, piece: Piece) -> None:
         """A PATCH that stops in the middle of its body, or whose answer nobody waits for."""
-        self._tally[piece.manner] += 1
         sent = data if piece.manner == Manner.UNHEARD else data[: int(piece.share * len(data))]
         lines = [f"PATCH {path} HTTP/1.1", "Host: campaign", f"Content-Length: {len(data)}"]
         head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""])
