@@ -21,7 +21,7 @@ _ERRORS = (400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503)
 _CONFLICTS: Mapping[str, tuple[int, ...]] = {
     "POST /v1/sessions": (404, 409),
     "PATCH /v1/sessions/{sid}": (412,),
-    "POST /v1/sessions/{sid}/restore": (409,),
+    "POST /v1/sessions/{sid}/restore": (409, 412),
     "POST /v1/documents": (404, 409),
     "POST /v1/sessions/{sid}/documents": (409,),
     "PATCH /v1/sessions/{sid}/documents/{did}": (409,),

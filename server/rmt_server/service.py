@@ -228,10 +228,11 @@ class Service:
         state = await asyncio.to_thread(self._imported, content)
         return await self._keep(tenant, self._stored(state), state.focus, name=name, metadata={}, session_id=None)
 
-    async def restore(self, tenant: str, sid: str, snapshot: str) -> SessionRecord:
+    async def restore(self, tenant: str, sid: str, snapshot: str, *, if_etag: str | None = None) -> SessionRecord:
         """Put a snapshot's memory in the place of a session's.
 
         Raises:
+            PreconditionFailedError: The session's ETag is not `if_etag`.
             WrongCheckpointError: Another checkpoint made the snapshot, or reads the session.
         """
         state = await self._snapshot(tenant, snapshot)
@@ -239,7 +240,7 @@ class Service:
         self._require_own(session.model)
         if state.focus != session.focus:
             raise UnprocessableError("The snapshot has other focuses than the session: make a fork of it instead.")
-        session = await self._store.restore(tenant, sid, self._stored(state))
+        session = await self._store.restore(tenant, sid, self._stored(state), if_etag=if_etag)
         self._scheduler.wake()
         return session
 

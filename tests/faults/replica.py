@@ -24,7 +24,7 @@ _PRELOADED = [
     "uvicorn.protocols.http.auto",
     "uvicorn.protocols.websockets.auto",
 ]
-_STOP_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 60.0
 
 _nursery = multiprocessing.get_context("forkserver")
 _nursery.set_forkserver_preload(_PRELOADED)

@@ -77,6 +77,7 @@ class Run:
             for session in self._plan.sessions:
                 wire = stack.enter_context(Wire(world.replicas, session.seed))
                 senders.append(Sender(world, wire, session, self._oracle, self._counts))
+            stack.callback(lambda: self._problems.extend(world.problems))
             world.trouble()
             self._together([sender.run for sender in senders])
             world.calm()
@@ -84,7 +85,6 @@ class Run:
                 for sender in senders:
                     sender.verify()
                 self._clean_up(world, senders)
-            self._problems += world.problems
         self._read_logs(directory)
 
     def _together(self, calls: Sequence[Callable[[], None]]) -> None:

@@ -153,6 +153,7 @@ class Uploads:
             upload.text = upload.text[:offset]  # an earlier request for the end came after a loss
         if offset + complete < least or offset > upload.sent or (complete and offset < len(upload.text)):
             raise LostError(f"{upload.path}: {offset} of {len(upload.text)} (complete: {complete}) after {least}")
+        self._tally["found more than acknowledged"] += offset > upload.acknowledged
         if offset < upload.acknowledged and not complete:
             self._go_back(upload, offset)
         self._note(upload, answered)

@@ -86,11 +86,11 @@ class Wire:
     def broken(self, path: str, headers: Mapping[str, str], data: bytes, piece: Piece) -> None:
         """A PATCH that stops in the middle of its body, or whose answer nobody waits for."""
         sent = data if piece.manner == Manner.UNHEARD else data[: int(piece.share * len(data))]
-        lines = [f"PATCH {path} HTTP/1.1", "Host: campaign", f"Content-Length: {len(data)}"]
+        port = self._source.choice(self._replicas).port
+        lines = [f"PATCH {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Content-Length: {len(data)}"]
         head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""])
-        address = "127.0.0.1", self._source.choice(self._replicas).port
         try:
-            connection = socket.create_connection(address, timeout=1.0)
+            connection = socket.create_connection(("127.0.0.1", port), timeout=1.0)
         except OSError:
             return
         self.unheard += 1

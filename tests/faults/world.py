@@ -31,6 +31,8 @@ SETTINGS = {
     "turn_s": 0.2,
     "read_wait_s": 20.0,
     "drain_s": 2.0,
+    "log_format": "text",
+    "log_level": "warning",
 }
 _WITNESS = "campaign:witness"
 _WITNESS_PAUSE_S = 0.02
@@ -140,12 +142,14 @@ class World:
                 time.sleep(fault.lasts_s)
                 replica.signal(signal.SIGCONT)
                 return
-            if fault.blow == Blow.KILL_SERVER:
-                replica.end(signal.SIGKILL)
-            else:
-                self._stop(replica)
-            time.sleep(fault.lasts_s)
-            replica.start()
+            try:
+                if fault.blow == Blow.KILL_SERVER:
+                    replica.end(signal.SIGKILL)
+                else:
+                    self._stop(replica)
+                time.sleep(fault.lasts_s)
+            finally:
+                replica.start()
 
         return befall
 

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+import httpx
 import pytest
 from tests.serving import TEXT_PLAIN, Server, text
 
@@ -347,6 +348,24 @@ def test_an_import_is_what_was_exported(server: Server) -> None:
     snapshot = made.json()
     assert (snapshot["name"], snapshot["session_id"], snapshot["bytes"]) == ("back", None, len(DATA))
     assert server.content(snapshot["id"]) == content
+
+
+def test_a_restore_that_arrives_late_forgets_nothing(server: Server) -> None:
+    sid = server.read(DATA)
+    snapshot, path = server.snapshot(sid), f"/v1/sessions/{sid}"
+    etag = server.http.get(path).headers["ETag"]
+
+    def restore(if_match: str) -> httpx.Response:
+        return server.http.post(f"{path}/restore", json={"snapshot": snapshot}, headers={"If-Match": if_match})
+
+    assert restore(etag).status_code == 200
+    server.send(sid, DATA, wait=True)
+    refused = restore(etag)
+    assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (412, "precondition-failed")
+    session = server.look(sid)
+    assert session["read_bytes"] == 2 * len(DATA)
+    assert restore(str(session["revision"])).status_code == 200
+    assert server.look(sid)["read_bytes"] == len(DATA)
 
 
 def test_a_session_is_restored(server: Server) -> None:

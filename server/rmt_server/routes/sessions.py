@@ -19,6 +19,13 @@ from rmt_server.store import SessionRecord
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=ScopedRoute)
 
+IfMatch = Annotated[str | None, Header()]
+
+
+def _etag(if_match: str | None) -> str | None:
+    """What the session's ETag must be; None where it may be anything."""
+    return None if if_match is None or if_match.strip() == "*" else if_match.strip().strip('"') or "none"
+
 
 def _body(session: SessionRecord, response: Response) -> SessionBody:
     response.headers["ETag"] = f'"{session.etag}"'
@@ -70,11 +77,12 @@ async def update_session(
     response: Response,
     service: ServiceDep,
     tenant: TenantDep,
-    if_match: Annotated[str | None, Header()] = None,
+    if_match: IfMatch = None,
 ) -> SessionBody:
     """Change metadata or time to live; with `If-Match` (an ETag or a revision) only when nothing else has changed."""
-    etag = None if if_match is None or if_match.strip() == "*" else if_match.strip().strip('"') or "none"
-    session = await service.update_session(tenant, sid, metadata=body.metadata, ttl_s=body.ttl_s, if_etag=etag)
+    session = await service.update_session(
+        tenant, sid, metadata=body.metadata, ttl_s=body.ttl_s, if_etag=_etag(if_match)
+    )
     return _body(session, response)
 
 
@@ -86,7 +94,16 @@ async def delete_session(sid: str, store: StoreDep, tenant: TenantDep) -> None:
 
 @router.post("/{sid}/restore", dependencies=[JsonOnly])
 async def restore_session(
-    sid: str, body: RestoreRequest, response: Response, service: ServiceDep, tenant: TenantDep
+    sid: str,
+    body: RestoreRequest,
+    response: Response,
+    service: ServiceDep,
+    tenant: TenantDep,
+    if_match: IfMatch = None,
 ) -> SessionBody:
-    """Put a snapshot's memory in the place of the session's; refused while a document is being uploaded or read."""
-    return _body(await service.restore(tenant, sid, body.snapshot), response)
+    """Put a snapshot's memory in the place of the session's; refused while a document is being uploaded or read.
+
+    With `If-Match` (the ETag) only when nothing has changed: a restore that is sent again, or arrives late, forgets
+    nothing that came in between.
+    """
+    return _body(await service.restore(tenant, sid, body.snapshot, if_etag=_etag(if_match)), response)

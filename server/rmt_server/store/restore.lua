@@ -1,9 +1,9 @@
 -- The session's memory becomes another one. Its text so far does not belong to that one, and goes.
--- ARGV: etag or '', state, read_bytes, tokens, segments, digest, waiting_segments
+-- ARGV: etag, revision or '', state, read_bytes, tokens, segments, digest, waiting_segments
 -- -> {'ok', record, now_ms} | {'stale', etag} | {'open', document} | {'unread', bytes}
 local expected, state, position, tokens, segments, digest, waiting = unpack(ARGV)
 if missing() then return NO_SESSION end
-if expected ~= '' and expected ~= etag() then return {'stale', etag()} end
+if expected ~= '' and expected ~= etag() and expected ~= get('revision') then return {'stale', etag()} end
 if get('open') ~= '' then return {'open', get('open')} end
 if pending() then return {'unread', number('accepted_bytes') - number('read_bytes')} end
 
