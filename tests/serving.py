@@ -165,11 +165,11 @@ class Server(Api):
         from rmt_server.app import create_app
         from rmt_server.protocol import http_config
         from rmt_server.settings import Settings
-        from rmt_server.store import Store
+        from rmt_server.store import Quotas, Store
 
         self.redis_url = redis_url
         known = Settings(**(QUICK | settings))
-        self.app = create_app(known, Store.connect(redis_url, timeout_s=2.0), engine)
+        self.app = create_app(known, Store.connect(redis_url, timeout_s=2.0, quotas=Quotas.of(known)), engine)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._uvicorn = uvicorn.Server(http_config(self.app, known, log_level="critical"))
         self._thread = threading.Thread(target=self._uvicorn.run, args=([self._listener],), daemon=True)

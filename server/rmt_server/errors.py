@@ -9,7 +9,8 @@
     ├── UnauthorizedError             401  no key, or an unknown one
     ├── ForbiddenError                403
     │   ├── MissingScopeError              the key does not allow this
-    │   └── CrossSiteError                 a web page of another origin
+    │   ├── CrossSiteError                 a web page of another origin
+    │   └── QuotaExceededError             a tenant has as much as it may
     ├── NotFoundError                 404
     │   ├── SessionNotFoundError
     │   ├── DocumentNotFoundError
@@ -33,6 +34,7 @@
     ├── HeadTooLargeError             431
     ├── BusyError                     503  come back after retry_after_s
     │   ├── RateLimitedError          429
+    │   ├── TokensSpentError          429  until the next day
     │   ├── BackPressureError              more unread text than the limit
     │   └── StoreUnavailableError          Redis does not answer
     ├── FencedError                   500  internal: a reader lost its lease
@@ -143,6 +145,16 @@ class CrossSiteError(ForbiddenError):
     """A web page of another origin calls a server that asks for no key."""
 
     slug, title = "cross-site", "Cross-site request"
+
+
+class QuotaExceededError(ForbiddenError):
+    """A tenant has as many sessions, snapshots or bytes as it may: something has to go first."""
+
+    slug, title = "quota-exceeded", "Quota exceeded"
+
+    def __init__(self, quota: str, limit: int, used: int) -> None:
+        named = quota.replace("_", " ")
+        super().__init__(f"{used} of {limit} {named} are used.", {"quota": quota, "limit": limit, "used": used})
 
 
 class NotFoundError(RmtServerError):
@@ -340,6 +352,16 @@ class RateLimitedError(BusyError):
     """One tenant's requests come faster than its limit."""
 
     status, slug, title = 429, "rate-limited", "Too many requests"
+
+
+class TokensSpentError(BusyError):
+    """A tenant has spent the tokens of the day."""
+
+    status, slug, title = 429, "tokens-spent", "Tokens spent"
+
+    def __init__(self, limit: int, used: int, retry_after_s: float) -> None:
+        fields = {"quota": "tokens_day", "limit": limit, "used": used}
+        super().__init__(f"{used} of {limit} tokens of this day (UTC) are spent.", retry_after_s, fields)
 
 
 class BackPressureError(BusyError):

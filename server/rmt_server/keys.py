@@ -13,6 +13,8 @@
 ``rmt:{tenant:snapshot}:snapshot``      hash    a snapshot's record and its state
 ``rmt:{tenant}:sessions``               zset    index of a tenant's sessions, by creation
 ``rmt:{tenant}:snapshots``              zset    index of a tenant's snapshots, by creation
+``rmt:{tenant}:usage``                  hash    what a tenant with quotas has: counters, and when they were set
+``rmt:{tenant}:tokens:<day>``           string  the tokens that a tenant with quotas has spent on a day, in UTC
 ``rmt:ready``                           zset    ``tenant:sid`` of sessions to be read, by when they are due
 ``rmt:replicas``                        zset    processes that read, by when they stop to count
 ``rmt:sweep``                           string  the process that looks for forgotten sessions this time
@@ -22,7 +24,8 @@
 All keys of a session carry one hash tag, so one Redis Cluster node holds them and one script may change them
 all. They expire together: every change sets all of them to the session's expiry. A snapshot has its own.
 The indexes and ``ready`` do not expire: they hold no content. Whoever meets an entry whose session or snapshot
-is gone removes it, and the sweep meets them all. ``replicas`` and ``sweep`` expire soon after they were last written.
+is gone removes it, and the sweep meets them all. ``replicas`` and ``sweep`` expire soon after they were last
+written, ``usage`` after an hour, ``tokens`` with their day.
 """
 
 import re
@@ -35,6 +38,7 @@ READY = "rmt:ready"
 REPLICAS = "rmt:replicas"
 SWEEP = "rmt:sweep"
 PROBE = "rmt:probe"
+EVERY_USAGE = "rmt:{*}:usage"
 EVERY_SESSION = "rmt:{*}:session"
 EVERY_INDEX = ("rmt:{*}:sessions", "rmt:{*}:snapshots")
 
@@ -128,9 +132,26 @@ def tenant_snapshots(tenant: str) -> str:
     return f"rmt:{{{tenant}}}:snapshots"
 
 
+def tenant_usage(tenant: str) -> str:
+    """A tenant's counters."""
+    check_tenant(tenant)
+    return f"rmt:{{{tenant}}}:usage"
+
+
+def tenant_tokens(tenant: str, day: str) -> str:
+    """The tokens that a tenant has spent on a day."""
+    check_tenant(tenant)
+    return f"rmt:{{{tenant}}}:tokens:{day}"
+
+
+def tenant_of(key: bytes) -> str:
+    """Whose key it is."""
+    return key[key.index(b"{") + 1 : key.index(b"}")].decode().partition(":")[0]
+
+
 def key_of_entry(index: bytes) -> Callable[[str], str]:
     """For an index of sessions or snapshots, of a tenant or a session: which key holds what an entry's name names."""
-    tenant = index[index.index(b"{") + 1 : index.index(b"}")].decode().partition(":")[0]
+    tenant = tenant_of(index)
     if index.endswith(b":sessions"):
         return lambda name: SessionKeys(tenant, name).session
     return lambda name: snapshot_key(tenant, name)

@@ -55,8 +55,9 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        if isinstance(error.__cause__, RmtServerError):  # met by FastAPI while it read the body
-            return problem_answer(request, error.__cause__)
+        found = _met_in_the_body(error)
+        if found is not None:
+            return problem_answer(request, found)
         problem = {
             "type": "about:blank",
             "title": error.detail,
@@ -69,6 +70,16 @@ def install_problems(app: FastAPI) -> None:
     async def gone(request: Request, error: ClientDisconnect) -> Response:
         del request, error
         return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
+def _met_in_the_body(error: HTTPException) -> RmtServerError | None:
+    """What FastAPI met while it read or parsed a body, and wrapped."""
+    match error.__cause__:
+        case RmtServerError() as known:
+            return known
+        case RecursionError() | UnicodeDecodeError() as malformed:
+            return BadRequestError(f"The body is not valid JSON: {malformed}.")
+    return None
 
 
 def unexpected(request: Request, error: Exception) -> Response:

@@ -19,36 +19,53 @@ __all__ = ["QuestionQueue"]
 OnEngine = Callable[[Callable[[], list[Answer]]], Awaitable[list[Answer]]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Asked:
-    """A call that waits for its answers; a caller who left has cancelled `answers`."""
+    """A call that waits for its answers; a caller who left has cancelled `answers`.
+
+    Attributes:
+        begun: Whether it has had its turn: then it is answered, however long that takes.
+    """
 
     state: ReaderState
     questions: Sequence[Question]
     answers: "asyncio.Future[list[Answer]]"
+    begun: bool = False
+
+    def give_up(self, error: Exception) -> None:
+        """Its turn has not come in time."""
+        if not self.begun and not self.answers.done():
+            self.answers.set_exception(error)
 
 
 class QuestionQueue:
-    """Holds at most `limit` calls; `answer_all` is called between two steps of reading."""
+    """Holds at most `limit` questions; `answer_all` is called between two steps of reading."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, limit: int) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics, limit: int, wait_s: float) -> None:
         self._engine = engine
         self._metrics = metrics
         self._limit = limit
+        self._wait_s = wait_s
         self._waiting: deque[_Asked] = deque()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return sum(len(asked.questions) for asked in self._waiting)
 
     def put(self, state: ReaderState, questions: Sequence[Question]) -> "asyncio.Future[list[Answer]]":
         """Queue a call; its answers come by the future, and cancelling that drops the call.
 
+        Where no other waits there is room for any call. One whose turn does not come within `wait_s` is refused.
+
         Raises:
-            BusyError: Too many calls are waiting.
+            BusyError: Too many questions are waiting.
         """
-        if len(self._waiting) >= self._limit:
-            raise BusyError(f"{len(self._waiting)} calls wait for the engine.", retry_after_s=1.0)
-        asked = _Asked(state, questions, asyncio.get_running_loop().create_future())
+        if self._waiting and len(self) + len(questions) > self._limit:
+            raise BusyError(f"{len(self)} questions wait for the engine.", retry_after_s=1.0)
+        loop = asyncio.get_running_loop()
+        asked = _Asked(state, questions, loop.create_future())
+        late = BusyError(f"The engine did not come to the question within {self._wait_s:g} s.", retry_after_s=5.0)
+        timer = loop.call_later(self._wait_s, asked.give_up, late)
+        asked.answers.add_done_callback(lambda _: timer.cancel())
         self._waiting.append(asked)
         self._count()
         return asked.answers
@@ -58,8 +75,9 @@ class QuestionQueue:
         for _ in range(len(self._waiting)):
             asked = self._waiting.popleft()
             self._count()
-            if asked.answers.cancelled():
+            if asked.answers.done():
                 continue
+            asked.begun = True
             started = time.monotonic()
             try:
                 answers = await on_engine(partial(answer, self._engine, asked.state, asked.questions))
@@ -86,4 +104,4 @@ class QuestionQueue:
             asked.answers.set_exception(error)
 
     def _count(self) -> None:
-        self._metrics.waiting_questions.set(len(self._waiting))
+        self._metrics.waiting_questions.set(len(self))

@@ -52,7 +52,7 @@ class Scheduler:
         self._settings = settings
         self._metrics = metrics
         self._replica = Replica(store, settings)
-        self._questions = QuestionQueue(engine, metrics, settings.max_waiting_questions)
+        self._questions = QuestionQueue(engine, metrics, settings.max_waiting_questions, settings.answer_wait_s)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._desks: dict[Key, Desk] = {}
         self._turns: deque[Key] = deque()

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rmt_server.settings import MOST_ENTRIES
 from rmt_server.store import DocumentRecord, SessionRecord, SnapshotRecord
 
 __all__ = [
@@ -29,8 +30,9 @@ __all__ = [
     "UsageBody",
 ]
 
-Metadata = Annotated[dict[str, str], Field(description="Texts of your own, kept beside it.")]
-Focus = Annotated[list[str], Field(description="Questions known before reading; each gets a lane that works for it.")]
+_Texts = Annotated[list[str], Field(max_length=MOST_ENTRIES)]
+Metadata = Annotated[dict[str, str], Field(max_length=MOST_ENTRIES, description="Texts of your own, kept beside it.")]
+Focus = Annotated[_Texts, Field(description="Questions known before reading; each gets a lane that works for it.")]
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -47,6 +49,9 @@ class _Request(BaseModel):
 
 
 def _without_surrogates(value: object, depth: int) -> object:
+    """The same without half characters, as deep as the models go; what they refuse for its length is left alone."""
+    if isinstance(value, list | dict) and len(value) > MOST_ENTRIES:
+        return value
     match value:
         case str():
             return _SURROGATE.sub("\ufffd", value)
@@ -86,7 +91,7 @@ class DocumentRequest(_Request):
 
     text: str
     focus: Focus = []
-    questions: list[str] = Field([], description="Asked when the document has been read; needs wait=true.")
+    questions: _Texts = Field([], description="Asked when the document has been read; needs wait=true.")
     keep_text: bool = True
     ttl_s: int | None = Field(None, gt=0)
     metadata: Metadata = {}
@@ -96,7 +101,7 @@ class AnswerRequest(_Request):
     """Questions to a session: `question`, or `questions`."""
 
     question: str | None = None
-    questions: list[str] | None = None
+    questions: _Texts | None = None
     mode: Literal["recall"] = Field("recall", description="Answer from the memory at once.")
     lane: int | None = Field(None, ge=0, description="Lane that answers; else the one with this focus, or the surest.")
     snapshot: str | None = Field(None, description="Ask this snapshot instead of the live memory.")

@@ -23,7 +23,7 @@ from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.protocol import http_config
 from rmt_server.redis_keeper import RedisKeeper
 from rmt_server.settings import Settings
-from rmt_server.store import Store
+from rmt_server.store import Quotas, Store
 
 __all__ = ["serve"]
 
@@ -52,7 +52,7 @@ def serve(settings: Settings) -> None:
             redis = stack.enter_context(EmbeddedRedis(settings.data_dir / "redis", append_fsync=settings.redis_fsync))
             stack.enter_context(RedisKeeper(redis))
             redis_url = redis.url
-        store = Store.connect(redis_url)
+        store = Store.connect(redis_url, quotas=Quotas.of(settings))
         with ThreadPoolExecutor(1) as loader:
             engine = loader.submit(_engine, settings).result()
         app = create_app(settings, store, engine)

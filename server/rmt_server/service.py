@@ -180,6 +180,7 @@ class Service:
         lanes = max(1, len(session.focus))
         if snapshot is None and lane is not None and lane >= lanes:
             raise UnprocessableError(f"Lane {lane} does not exist: the session has lanes 0 to {lanes - 1}.")
+        await self._store.require_tokens(tenant)
         if snapshot is not None:
             state, revision = await self._store.snapshot_state(tenant, snapshot), None
         else:
@@ -187,7 +188,10 @@ class Service:
                 await self.wait_until_read(tenant, sid, report)
             session, state = await self._store.session_state(tenant, sid)
             revision = session.revision
-        return Answers(await self._scheduler.ask(self._parsed(state), asked), state, revision)
+        answers = await self._scheduler.ask(self._parsed(state), asked)
+        generations = [one.generation for one in answers]
+        await self._store.spend(tenant, sum(one.prompt_tokens + one.completion_tokens for one in generations))
+        return Answers(answers, state, revision)
 
     def check_questions(self, questions: Sequence[str]) -> None:
         """Refuse what could not be answered, before anybody waits for it.
@@ -204,6 +208,7 @@ class Service:
         for question in questions:
             if not question.strip():
                 raise EmptyQuestionError
+            self._require_short(question)
             try:
                 self._scheduler.engine.prompts.question(question)
             except QuestionError as error:
@@ -308,10 +313,18 @@ class Service:
     def _fresh(self, focus: Sequence[str]) -> ReaderState:
         if len(focus) > self._settings.max_focuses:
             raise UnprocessableError(f"{len(focus)} focuses; the limit is {self._settings.max_focuses}.")
+        for question in focus:
+            self._require_short(question)
         try:
             return self._scheduler.engine.fresh_state(focus)
         except QuestionError as error:
             raise UnprocessableError(f"A focus cannot be used: {error}.") from error
+
+    def _require_short(self, question: str) -> None:
+        """Refuse what is too long whatever its tokens are, before it takes time to count them."""
+        size, limit = len(question.encode()), self._settings.max_question_bytes
+        if size > limit:
+            raise QuestionTooLongError(f"A question has {size} bytes; the limit is {limit}.")
 
     def _max_tokens(self, wanted: int | None) -> int | None:
         limit = self._settings.max_answer_tokens

@@ -12,7 +12,10 @@ from rmt_server.auth import KeyRing
 from rmt_server.logs import LogFormat, LogLevel
 from rmt_server.redis_url import check_redis_url
 
-__all__ = ["LOOPBACK_HOSTS", "Settings"]
+__all__ = ["LOOPBACK_HOSTS", "MOST_ENTRIES", "Settings"]
+
+MOST_ENTRIES = 1024
+"""Most entries of a list or an object in JSON, whatever is set."""
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 _ORIGIN = re.compile(r"https?://[\w.\-]+(:\d{1,5})?", re.ASCII)
@@ -21,6 +24,7 @@ _DAY_S = 86_400
 
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+Quota = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -63,18 +67,25 @@ class Settings(BaseSettings):
     max_document_bytes: Bytes = Field(4096 * _MIB, description="Largest document; above it 413.")
     max_json_bytes: Bytes = Field(16 * _MIB, description="Largest JSON or multipart-header body; above it 413.")
     max_unread_bytes: Bytes = Field(4 * _MIB, description="Accepted text that waits to be read, for each session.")
-    max_focuses: Count = Field(16, description="Focuses, and so lanes, of one session.")
-    max_questions: Count = Field(64, description="Questions in one call.")
+    max_focuses: int = Field(16, gt=0, le=MOST_ENTRIES, description="Focuses, and so lanes, of one session.")
+    max_questions: int = Field(64, gt=0, le=MOST_ENTRIES, description="Questions in one call.")
+    max_question_bytes: Bytes = Field(16 * 1024, description="A question or a focus, before its tokens are counted.")
     max_answer_tokens: Count = Field(256, description="Longest answer that may be asked for.")
     max_metadata_bytes: Bytes = Field(4096, description="Metadata of a session or snapshot, as JSON.")
-    max_waiting_questions: Count = Field(256, description="Calls that wait for the engine; above it 503.")
+    max_waiting_questions: Count = Field(1024, description="Questions that wait for the engine; above it 503.")
 
+    max_tenant_sessions: Quota = Field(0, description="Sessions of one tenant; 0: no limit.")
+    max_tenant_snapshots: Quota = Field(0, description="Snapshots of one tenant; 0: no limit.")
+    max_tenant_kept_bytes: Quota = Field(0, description="Text and memories kept for one tenant; 0: no limit.")
+    max_tenant_unread_bytes: Quota = Field(0, description="Unread text of one tenant; 0: no limit.")
+    max_tenant_tokens_day: Quota = Field(0, description="Tokens of one tenant on one day in UTC; 0: no limit.")
     max_connections: Count = Field(1024, description="Open connections; beyond it 503.")
     max_head_bytes: Bytes = Field(64 * 1024, description="Target and header fields of a request; above it 431.")
 
     head_timeout_s: Seconds = Field(10.0, description="How long the head of a request may take; then 408.")
     send_idle_s: Seconds = Field(30.0, description="A reader that takes nothing for so long is cut off.")
     back_pressure_wait_s: Seconds = Field(30.0, description="How long a sender is held back without any progress.")
+    answer_wait_s: Seconds = Field(60.0, description="How long a question waits for its turn; then 503.")
     read_wait_s: Seconds = Field(600.0, description="How long `wait=true` waits for reading to finish.")
     session_ttl_s: Count = Field(7 * _DAY_S, description="A session goes so long after its last change.")
     snapshot_ttl_s: Count = Field(30 * _DAY_S, description="A snapshot goes so long after it was taken.")

@@ -24,6 +24,7 @@ class Throttle:
         self.open.set()
         self.lanes_read: list[int] = []
         self.answered = 0
+        self.arrived = 0
         self._read, self._answer = engine.read, engine.answer
         engine.read, engine.answer = self.read, self.answer  # type: ignore[method-assign]
 
@@ -38,6 +39,7 @@ class Throttle:
         return self._answer(prompts)
 
     def _pass(self) -> None:
+        self.arrived += 1
         time.sleep(self.seconds)
         assert self.open.wait(30)
         if self.error is not None:

@@ -16,6 +16,7 @@ from rmt_server.store.records import (
     StoreTiming,
 )
 from rmt_server.store.store import Store
+from rmt_server.store.usage import Quotas
 
 __all__ = [
     "BLOCK_BYTES",
@@ -30,6 +31,7 @@ __all__ = [
     "EventSnapshot",
     "Lease",
     "Page",
+    "Quotas",
     "SessionRecord",
     "SnapshotRecord",
     "Store",

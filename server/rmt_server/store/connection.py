@@ -24,7 +24,7 @@ Observe = Callable[[str, float], None]
 CLUSTER_SCHEME = "redis+cluster://"
 
 _HERE = Path(__file__).parent
-_ON_OTHER_KEYS = {"create_snapshot", "due", "hint", "probe", "stay"}
+_ON_OTHER_KEYS = {"adjust", "recount", "reserve", "create_snapshot", "due", "hint", "probe", "stay"}
 _IN_FRONT = {"clock", "prelude"}
 _REASONS = {
     "LOADING": "Redis is loading its data.",

@@ -1,5 +1,5 @@
--- -> {'ok', created_ms}
+-- -> {'ok', record}: as it was
 if missing() then return NO_SESSION end
-local created_ms = get('created_ms')
+local last = record()
 redis.call('UNLINK', unpack(KEYS))
-return {'ok', created_ms}
+return {'ok', last}

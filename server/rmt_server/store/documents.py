@@ -12,11 +12,12 @@ from rmt_server.errors import (
 )
 from rmt_server.keys import READY, SessionKeys
 from rmt_server.store.codec import load_document
-from rmt_server.store.connection import Connection, Room
+from rmt_server.store.connection import Connection
 from rmt_server.store.records import DocumentRecord
+from rmt_server.store.usage import Amount, Metered
 
 
-class Documents(Room):
+class Documents(Metered):
     """The part of the store that takes documents in."""
 
     async def create_document(
@@ -72,24 +73,29 @@ class Documents(Room):
             OffsetMismatchError: The document continues at another offset.
             CompletedUploadError: The document is complete.
             InconsistentLengthError: The piece goes beyond, or ends before, the declared length.
-            BackPressureError: It would leave more than ``max_unread_bytes`` of the session unread.
+            BackPressureError: It would leave more than ``max_unread_bytes`` of the session unread, or more than its
+                quota of the tenant.
+            QuotaExceededError: It would keep more than the tenant may.
+            TokensSpentError: The tenant has none left today.
         """
         keys = SessionKeys(tenant, sid)
-        answer = await self._redis.run_on_session(
-            "append", keys, document_id, offset, data, int(complete), utf8_tail.hex(), max_unread_bytes
-        )
-        match answer:
-            case ["document"]:
-                raise DocumentNotFoundError(document_id)
-            case ["offset", expected]:
-                raise OffsetMismatchError(expected, offset)
-            case ["completed"]:
-                raise CompletedUploadError(document_id)
-            case ["length", declared]:
-                raise InconsistentLengthError(declared, offset + len(data))
-            case ["full", unread]:
-                detail = f"Session {sid} has {unread} of {max_unread_bytes} bytes unread."
-                raise BackPressureError(detail, fields={"unread-bytes": unread})
+        share = Amount(kept_bytes=len(data), unread_bytes=len(data))
+        async with self._usage.reserved(tenant, share, spends=bool(data)):
+            answer = await self._redis.run_on_session(
+                "append", keys, document_id, offset, data, int(complete), utf8_tail.hex(), max_unread_bytes
+            )
+            match answer:
+                case ["document"]:
+                    raise DocumentNotFoundError(document_id)
+                case ["offset", expected]:
+                    raise OffsetMismatchError(expected, offset)
+                case ["completed"]:
+                    raise CompletedUploadError(document_id)
+                case ["length", declared]:
+                    raise InconsistentLengthError(declared, offset + len(data))
+                case ["full", unread]:
+                    detail = f"Session {sid} has {unread} of {max_unread_bytes} bytes unread."
+                    raise BackPressureError(detail, fields={"unread-bytes": unread})
         return await self._accepted(keys, document_id, answer)
 
     async def cancel_document(self, tenant: str, sid: str, document_id: str) -> DocumentRecord:

@@ -18,16 +18,17 @@ from typing import Any
 from rmt_server.errors import FencedError, SessionNotFoundError
 from rmt_server.keys import READY, SessionKeys
 from rmt_server.store.codec import fields_of, load_session
-from rmt_server.store.connection import Argument, Connection, Room
+from rmt_server.store.connection import Argument, Connection
 from rmt_server.store.documents import wake
 from rmt_server.store.limits import COMPACT_BLOCKS
 from rmt_server.store.records import Boundary, Due, Lease, SessionRecord, StoredState
 from rmt_server.store.text import text_of, text_range
+from rmt_server.store.usage import Metered, read_since
 
 _RETRY_HELD_MS = 500
 
 
-class Leases(Room):
+class Leases(Metered):
     """The part of the store that readers work with."""
 
     async def ready(self, limit: int) -> Due:
@@ -95,7 +96,10 @@ class Leases(Room):
         )
         if answer[0] == "position":
             raise ValueError(f"a commit at byte {state.read_bytes}, finishing {finished}: {lease.session}")
-        return replace(lease, session=_session(lease, answer[1]), state=state)
+        before, now = lease.session, _session(lease, answer[1])
+        tokens = (now.tokens - before.tokens) * max(1, len(now.focus))
+        await self._usage.change(now.tenant, read_since(before, now), tokens)
+        return replace(lease, session=now, state=state)
 
     async def renew(self, lease: Lease, lease_ms: int) -> Lease:
         """Hold a lease for ``lease_ms`` from now.

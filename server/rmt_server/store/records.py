@@ -55,6 +55,11 @@ class SessionRecord:
     """The first byte whose text is still kept."""
 
     @property
+    def kept_bytes(self) -> int:
+        """Text that is still there, as it was sent, and the state."""
+        return self.accepted_bytes - self.text_start + self.state_bytes
+
+    @property
     def unread_bytes(self) -> int:
         """Bytes that were accepted and are not in the memory yet."""
         return self.accepted_bytes - self.read_bytes

@@ -2,12 +2,12 @@
 
 from rmt_server.keys import EVERY_INDEX, EVERY_SESSION, REPLICAS, SWEEP, SessionKeys, key_of_entry
 from rmt_server.store.codec import whole_ms
-from rmt_server.store.connection import Room
 from rmt_server.store.index import Index
 from rmt_server.store.leases import wake_if_pending
+from rmt_server.store.usage import Metered
 
 
-class Replicas(Room):
+class Replicas(Metered):
     """The part of the store that a process works with beside its sessions."""
 
     async def stay(self, owner: str, ttl_s: float) -> int:
@@ -29,7 +29,7 @@ class Replicas(Room):
 
         A process that dies between a change and its hint, or a Redis that loses its last second, may leave a session
         without one; a session that expires leaves its entry in the index. So this is due at start and every few
-        minutes; it walks over all sessions and snapshots.
+        minutes; it walks over all sessions and snapshots, and recounts what tenants use.
 
         Returns:
             How many sessions have something to read.
@@ -40,4 +40,5 @@ class Replicas(Room):
         for pattern in EVERY_INDEX:
             async for key in self._redis.scan(pattern):
                 await Index(self._redis, key.decode()).prune(key_of_entry(key))
+        await self._usage.recount_all()
         return woken

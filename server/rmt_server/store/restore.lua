@@ -1,12 +1,13 @@
 -- The session's memory becomes another one. Its text so far does not belong to that one, and goes.
 -- ARGV: etag, revision or '', state, read_bytes, tokens, segments, digest, waiting_segments
--- -> {'ok', record, now_ms} | {'stale', etag} | {'open', document} | {'unread', bytes}
+-- -> {'ok', record, now_ms, bytes kept before} | {'stale', etag} | {'open', document} | {'unread', bytes}
 local expected, state, position, tokens, segments, digest, waiting = unpack(ARGV)
 if missing() then return NO_SESSION end
 if expected ~= '' and expected ~= etag() and expected ~= get('revision') then return {'stale', etag()} end
 if get('open') ~= '' then return {'open', get('open')} end
 if pending() then return {'unread', number('accepted_bytes') - number('read_bytes')} end
 
+local kept = number('accepted_bytes') - number('text_start') + number('state_bytes')
 redis.call('SET', STATE, state)
 redis.call('UNLINK', TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED)
 set('read_bytes', position, 'accepted_bytes', position, 'text_origin', position, 'text_start', position)
@@ -16,4 +17,4 @@ redis.call('HINCRBY', SESSION, 'revision', 1)
 redis.call('HDEL', SESSION, 'owner', 'lease_until_ms', 'life')
 publish('progress')
 touch()
-return {'ok', record(), now_ms}
+return {'ok', record(), now_ms, kept}

@@ -13,13 +13,13 @@ from rmt_server.errors import (
 )
 from rmt_server.keys import READY, SessionKeys, tenant_sessions
 from rmt_server.store.codec import dump_metadata, dump_state, fields_of, load_session, whole_ms
-from rmt_server.store.connection import Room
 from rmt_server.store.documents import wake
 from rmt_server.store.index import Index, entry
 from rmt_server.store.records import Page, SessionRecord, StoredState
+from rmt_server.store.usage import Amount, Metered, held
 
 
-class Sessions(Room):
+class Sessions(Metered):
     """The part of the store that knows sessions."""
 
     async def create_session(
@@ -37,8 +37,13 @@ class Sessions(Room):
         """Make a session that continues from ``state``: a fresh one, or a snapshot's for a fork.
 
         Doing it again with the same id changes nothing and returns the session as it stands.
+
+        Raises:
+            QuotaExceededError: The tenant has as many sessions, or keeps as much, as it may.
         """
         keys = SessionKeys(tenant, sid)
+        if self._usage.counts and (found := await self._find_session(tenant, sid)) is not None:
+            return found
         fields: dict[str, str | int] = {
             "model": model,
             "focus": json.dumps(focus, ensure_ascii=False),
@@ -51,7 +56,11 @@ class Sessions(Room):
             **dump_state(state),
         }
         pairs = (part for pair in fields.items() for part in pair)
-        answer = await self._redis.run_on_session("create_session", keys, state.blob, *pairs)
+        share = Amount(sessions=1, kept_bytes=len(state.blob))
+        async with self._usage.reserved(tenant, share):
+            answer = await self._redis.run_on_session("create_session", keys, state.blob, *pairs)
+        if not answer[3]:
+            await self._usage.change(tenant, -share)
         created = fields_of(answer[1])
         await self._index(tenant).add(entry(int(created["created_ms"]), sid), partial(self._find_session, tenant))
         return await self._woken(keys, load_session(tenant, sid, created), now_ms=answer[2])
@@ -123,13 +132,17 @@ class Sessions(Room):
             state.digest,
             state.waiting_segments,
         )
-        return await self._woken(keys, self._changed(tenant, sid, answer), now_ms=answer[2])
+        session = self._changed(tenant, sid, answer)
+        await self._usage.change(tenant, Amount(kept_bytes=session.kept_bytes - answer[3]))
+        return await self._woken(keys, session, now_ms=answer[2])
 
     async def delete_session(self, tenant: str, sid: str) -> None:
         """Delete a session with all that belongs to it, except its snapshots."""
         keys = SessionKeys(tenant, sid)
         answer = await self._redis.run_on_session("delete_session", keys)
-        await self._index(tenant).remove(entry(int(answer[1]), sid))
+        fields = fields_of(answer[1])
+        await self._index(tenant).remove(entry(int(fields["created_ms"]), sid))
+        await self._usage.change(tenant, -held(load_session(tenant, sid, fields)))
         await self._redis.command("ZREM", READY, keys.member)
 
     async def _find_session(self, tenant: str, sid: str) -> SessionRecord | None:

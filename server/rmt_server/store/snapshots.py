@@ -7,9 +7,9 @@ from functools import partial
 from rmt_server.errors import SessionNotFoundError, SnapshotNotFoundError
 from rmt_server.keys import SessionKeys, snapshot_key, tenant_snapshots
 from rmt_server.store.codec import dump_metadata, dump_state, load_snapshot, whole_ms
-from rmt_server.store.connection import Room
 from rmt_server.store.index import Index, entry
 from rmt_server.store.records import Page, SnapshotRecord, StoredState
+from rmt_server.store.usage import Amount, Metered
 
 _FIELDS = (
     "session_id",
@@ -27,7 +27,7 @@ _FIELDS = (
 )
 
 
-class Snapshots(Room):
+class Snapshots(Metered):
     """The part of the store that knows snapshots."""
 
     async def create_snapshot(
@@ -46,6 +46,9 @@ class Snapshots(Room):
         """Keep a state: a session's (see ``session_state``) or, without ``session_id``, an imported one.
 
         Doing it again with the same id changes nothing and returns the snapshot as it stands.
+
+        Raises:
+            QuotaExceededError: The tenant has as many snapshots, or keeps as much, as it may.
         """
         fields: dict[str, str | int | bytes] = {
             "session_id": session_id or "",
@@ -58,7 +61,11 @@ class Snapshots(Room):
         }
         pairs = (part for pair in fields.items() for part in pair)
         key = snapshot_key(tenant, snapshot_id)
-        _, created_ms = await self._redis.run("create_snapshot", (key,), whole_ms(ttl_s), *pairs)
+        share = Amount(snapshots=1, kept_bytes=len(state.blob))
+        async with self._usage.reserved(tenant, share):
+            _, created_ms, created = await self._redis.run("create_snapshot", (key,), whole_ms(ttl_s), *pairs)
+        if not created:
+            await self._usage.change(tenant, -share)
         snapshot = await self.get_snapshot(tenant, snapshot_id)
         await self._list(snapshot, entry(int(created_ms), snapshot_id))
         return snapshot
@@ -101,10 +108,12 @@ class Snapshots(Room):
             SnapshotNotFoundError: There is none.
         """
         key = snapshot_key(tenant, snapshot_id)
-        created_ms, session_id = await self._redis.command("HMGET", key, "created_ms", "session_id")
+        names = ("created_ms", "session_id", "state_bytes")
+        created_ms, session_id, state_bytes = await self._redis.command("HMGET", key, *names)
         if created_ms is None:
             raise SnapshotNotFoundError(snapshot_id)
-        await self._redis.command("UNLINK", key)
+        if await self._redis.command("UNLINK", key):
+            await self._usage.change(tenant, -Amount(snapshots=1, kept_bytes=int(state_bytes)))
         old_entry = entry(int(created_ms), snapshot_id)
         await Index(self._redis, tenant_snapshots(tenant)).remove(old_entry)
         if session_id:
