@@ -63,7 +63,7 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """What a request passes, from the last to the first."""
     keys = settings.key_ring()
     keys.announce()
-    app.add_middleware(BodyLimit, limit_bytes=settings.max_json_bytes)
+    app.add_middleware(BodyLimit, limit_bytes=settings.max_json_bytes, idle_s=settings.body_idle_s)
     app.add_middleware(Authentication, keys=keys, open_paths=OPEN_PATHS)
     if settings.trusts_loopback:
         app.add_middleware(NoForeignPages, origins=settings.origins)

@@ -17,7 +17,7 @@ _KEY = {
     "`write` includes `read`, `admin` includes both.",
 }
 _CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
-_ERRORS = (400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503)
+_ERRORS = (400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 503)
 _CONFLICTS: Mapping[str, tuple[int, ...]] = {
     "POST /v1/sessions": (404, 409),
     "PATCH /v1/sessions/{sid}": (412,),
@@ -39,6 +39,7 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
     "POST /v1/sessions/{sid}/restore": ("ETag",),
     "POST /v1/documents": ("Location",),
     "POST /v1/sessions/{sid}/documents": ("Location", *_UPLOAD),
+    "OPTIONS /v1/sessions/{sid}/documents": ("Allow", "Accept-Patch", "Upload-Limit"),
     "HEAD /v1/sessions/{sid}/documents/{did}": _UPLOAD,
     "PATCH /v1/sessions/{sid}/documents/{did}": _UPLOAD,
     "POST /v1/sessions/{sid}/snapshots": ("Location",),
@@ -76,7 +77,7 @@ def _errors(call: str, operation: Mapping[str, Any]) -> Iterator[int]:
     if "{" in call:
         yield 404
     if "requestBody" in operation:
-        yield from (400, 413, 415)
+        yield from (400, 408, 413, 415)
     if "requestBody" in operation or any(one["in"] != "path" for one in operation.get("parameters", ())):
         yield 422
     yield from _CONFLICTS.get(call, ())

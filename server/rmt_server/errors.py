@@ -5,7 +5,9 @@
     RmtServerError                    500
     ├── BadRequestError               400
     │   ├── CompletedUploadError           the upload was finished before
-    │   └── InconsistentLengthError        the bytes contradict the declared length
+    │   ├── InconsistentLengthError        the bytes contradict the declared length
+    │   ├── DamagedContentError            the content is not coded as it says
+    │   └── DigestMismatchError            the content is not what was sent
     ├── UnauthorizedError             401  no key, or an unknown one
     ├── ForbiddenError                403
     │   ├── MissingScopeError              the key does not allow this
@@ -17,8 +19,10 @@
     │   ├── SnapshotNotFoundError
     │   └── ModelNotFoundError
     ├── RequestTimeoutError           408  the request does not come to its end
+    │   └── SlowBodyError                  its body brings nothing for too long
     ├── ConflictError                 409
     │   ├── OffsetMismatchError            the upload continues somewhere else
+    │   ├── SupersededError                a newer request goes on with the upload
     │   ├── UploadOpenError                another document is still being uploaded
     │   ├── StillReadingError              accepted bytes are not read yet
     │   ├── TextNotKeptError               the text asked for was dropped
@@ -26,7 +30,9 @@
     ├── PreconditionFailedError       412  stale If-Match
     ├── TooLargeError                 413
     ├── UnsupportedMediaTypeError     415
+    │   └── UnsupportedCodingError
     ├── UnprocessableError            422
+    │   ├── KeyReusedError                 an idempotency key of another request
     │   ├── InvalidUtf8Error
     │   ├── DamagedSnapshotError
     │   ├── EmptyQuestionError
@@ -59,6 +65,8 @@ class RmtServerError(Exception):
     slug: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
     type_prefix: ClassVar[str] = PROBLEM_TYPE_PREFIX
+    ends_connection: ClassVar[bool] = False
+    expected_bytes: int | None = None
 
     def __init__(self, detail: str, fields: Mapping[str, object] | None = None) -> None:
         super().__init__(detail)
@@ -69,6 +77,12 @@ class RmtServerError(Exception):
     def type(self) -> str:
         """The problem's type: a URI."""
         return self.type_prefix + self.slug
+
+    def at(self, offset_bytes: int) -> Self:
+        """The same error, telling where the upload that it is about stands."""
+        self.expected_bytes = offset_bytes
+        self.fields["expected-offset"] = offset_bytes
+        return self
 
     def problem(self) -> dict[str, object]:
         """The problem document, without the fields that only the route knows."""
@@ -85,13 +99,6 @@ class BadRequestError(RmtServerError):
     """The request contradicts itself or the state of what it names."""
 
     status, slug, title = 400, "bad-request", "Bad request"
-    expected_bytes: int | None = None
-
-    def at(self, offset_bytes: int) -> Self:
-        """The same error, telling where the upload that it is about stands."""
-        self.expected_bytes = offset_bytes
-        self.fields["expected-offset"] = offset_bytes
-        return self
 
 
 class CompletedUploadError(BadRequestError):
@@ -111,6 +118,24 @@ class InconsistentLengthError(BadRequestError):
 
     def __init__(self, declared_bytes: int, provided_bytes: int) -> None:
         super().__init__(f"The upload was declared {declared_bytes} bytes long, not {provided_bytes}.")
+
+
+class DamagedContentError(BadRequestError):
+    """Content that its coding cannot have made: damaged, or cut off."""
+
+    slug, title = "damaged-content", "Damaged content"
+
+
+class DigestMismatchError(BadRequestError):
+    """Content with another digest than its ``Content-Digest`` (RFC 9530): it was damaged on the way."""
+
+    slug, title = "digest-mismatch", "Digest mismatch"
+
+    def __init__(self, algorithm: str, provided: str) -> None:
+        super().__init__(
+            f"The content has another {algorithm} digest than Content-Digest says.",
+            {"algorithm": algorithm, "provided-digest": provided},
+        )
 
 
 class UnauthorizedError(RmtServerError):
@@ -197,6 +222,15 @@ class RequestTimeoutError(RmtServerError):
     status, slug, title = 408, "request-timeout", "Request timeout"
 
 
+class SlowBodyError(RequestTimeoutError):
+    """The sender of a body fell silent in the middle of it. The connection is closed: more may still be under way."""
+
+    slug, title, ends_connection = "slow-body", "The body stalls", True
+
+    def __init__(self, idle_s: float) -> None:
+        super().__init__(f"Nothing of the body has come for {idle_s:g} s.")
+
+
 class ConflictError(RmtServerError):
     """The state of the resource does not allow this now."""
 
@@ -216,6 +250,15 @@ class OffsetMismatchError(ConflictError):
         )
         self.expected_bytes = expected_bytes
         self.provided_bytes = provided_bytes
+
+
+class SupersededError(ConflictError):
+    """A newer request goes on with the upload, or ended it, or asked where it stands: this one has no say any more."""
+
+    slug, title, ends_connection = "superseded", "Superseded by a newer request", True
+
+    def __init__(self, document_id: str) -> None:
+        super().__init__(f"A newer request took over document {document_id}.")
 
 
 class UploadOpenError(ConflictError):
@@ -278,24 +321,44 @@ class TooLargeError(RmtServerError):
 
     status, slug, title = 413, "too-large", "Content too large"
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, name: str = "max-size") -> None:
         super().__init__(f"The limit is {limit_bytes} bytes.", {"limit-bytes": limit_bytes})
-        self.limit_bytes = limit_bytes
+        self.upload_limit = f"{name}={limit_bytes}"
 
 
 class UnsupportedMediaTypeError(RmtServerError):
     """A content type that this route does not read."""
 
     status, slug, title = 415, "unsupported-media-type", "Unsupported media type"
+    accept_patch: str | None = None
 
     def __init__(self, provided: str, supported: tuple[str, ...]) -> None:
         super().__init__(f"Content-Type {provided!r} is not one of {', '.join(supported)}.")
+
+
+class UnsupportedCodingError(UnsupportedMediaTypeError):
+    """A content coding that this route does not decode."""
+
+    slug, title = "unsupported-content-coding", "Unsupported content coding"
+
+    def __init__(self, provided: str, supported: tuple[str, ...]) -> None:
+        RmtServerError.__init__(self, f"Content-Encoding {provided!r} is not one of {', '.join(supported)}.")
+        self.accept_encoding = ", ".join(supported)
 
 
 class UnprocessableError(RmtServerError):
     """Well-formed, but it cannot be worked with."""
 
     status, slug, title = 422, "unprocessable", "Unprocessable content"
+
+
+class KeyReusedError(UnprocessableError):
+    """An ``Idempotency-Key`` that came with another request before."""
+
+    slug, title = "idempotency-key-reused", "Idempotency key reused"
+
+    def __init__(self) -> None:
+        super().__init__("The Idempotency-Key belongs to a request that asked for something else. Take a new one.")
 
 
 class InvalidUtf8Error(UnprocessableError):

@@ -1,50 +1,56 @@
-"""Intake: the door through which text comes in, piece by piece, checked and held back where reading is slower."""
+"""Intake: the door through which documents come in: whole, piece by piece, or the same once more."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
+from rmt_server.body import Body
 from rmt_server.errors import (
-    BackPressureError,
     BadRequestError,
-    BusyError,
     CompletedUploadError,
     InconsistentLengthError,
-    InvalidUtf8Error,
-    OffsetMismatchError,
+    SupersededError,
     TooLargeError,
     UnprocessableError,
 )
+from rmt_server.idempotency import Creation
+from rmt_server.inbox import APPEND_BYTES, Inbox
 from rmt_server.metrics import Metrics
 from rmt_server.multipart import MultipartUpload
 from rmt_server.requests import (
-    declared_bytes,
-    json_body,
     media_type,
+    parsed_json,
     require_text,
+    told_length,
     upload_complete,
+    upload_length,
     upload_offset,
 )
 from rmt_server.scheduler import Scheduler
 from rmt_server.schemas import DocumentRequest
-from rmt_server.service import Service, new_id
+from rmt_server.service import Service
 from rmt_server.settings import Settings
 from rmt_server.store import DocumentRecord, SessionRecord, Store
-from rmt_server.utf8 import Utf8Gate
 
-__all__ = ["APPEND_BYTES", "Intake"]
+__all__ = ["APPEND_BYTES", "Intake", "OneCall"]
 
-APPEND_BYTES = 64 * 1024
-"""Text that goes into the store at once, and that one request of an upload should carry at most."""
+_ABOUT_THE_BODY = (UnprocessableError, TooLargeError, BadRequestError)
+_ABOUT_ANOTHER = (SupersededError, CompletedUploadError)
 
-_RETRY_S = 0.05
-_ABOUT_THE_BODY = (UnprocessableError, TooLargeError, InconsistentLengthError)
+
+@dataclass(frozen=True, slots=True)
+class OneCall:
+    """What a one-call request asks for, and the text that it brings."""
+
+    options: DocumentRequest
+    body: Body
+    text: AsyncIterator[bytes]
 
 
 class Intake:
-    """Accepts documents. What an append has acknowledged stays, whatever happens to the rest of the body."""
+    """Accepts documents."""
 
     def __init__(
         self, store: Store, service: Service, scheduler: Scheduler, settings: Settings, metrics: Metrics
@@ -53,12 +59,9 @@ class Intake:
         self._service = service
         self._scheduler = scheduler
         self._settings = settings
-        self._metrics = metrics
-        self._piece_bytes = min(APPEND_BYTES, settings.max_unread_bytes)
+        self._inbox = Inbox(store, scheduler, settings, metrics)
 
-    async def one_call(
-        self, request: Request, options: DocumentRequest, *, wait: bool
-    ) -> tuple[DocumentRequest, AsyncIterator[bytes]]:
+    async def one_call(self, request: Request, options: DocumentRequest, *, wait: bool) -> OneCall:
         """What a one-call body asks for, and its text: a text body, JSON, or a form with a file.
 
         Args:
@@ -69,207 +72,165 @@ class Intake:
         Raises:
             UnprocessableError: Questions that cannot be answered, or that nobody waits for.
         """
-        options, text = await self._options_and_text(request, options)
-        self._service.check_questions(options.questions)
-        if options.questions and not wait:
+        call = await self._one_call(request, options)
+        self._service.check_questions(call.options.questions)
+        if call.options.questions and not wait:
             raise UnprocessableError("Questions are answered when the document has been read: send ?wait=true.")
-        return options, text
+        return call
 
-    async def _options_and_text(
-        self, request: Request, options: DocumentRequest
-    ) -> tuple[DocumentRequest, AsyncIterator[bytes]]:
+    async def _one_call(self, request: Request, options: DocumentRequest) -> OneCall:
         kind = media_type(request)
+        if kind not in ("application/json", "multipart/form-data"):
+            require_text(request, "application/json", "multipart/form-data")
+        body, limit = Body(request, self._settings), self._settings.max_json_bytes
         if kind == "application/json":
-            options = await json_body(request, DocumentRequest, self._settings.max_json_bytes)
-            return options, _pieces(options.text.encode())
+            options = parsed_json(await body.whole(limit), DocumentRequest)
+            return OneCall(options, body, _pieces(options.text.encode()))
         if kind == "multipart/form-data":
-            self._require_room(declared_bytes(request) - self._settings.max_json_bytes)
-            upload = MultipartUpload(request, self._settings.max_json_bytes)
+            self._inbox.require_room((body.declared_bytes or 0) - limit)
+            upload = MultipartUpload(request.headers["content-type"], aiter(body), limit)
             await upload.read_fields()
             named = {name: upload.fields[name] for name in ("focus", "questions") if name in upload.fields}
-            return options.model_copy(update=named), upload.chunks()
-        require_text(request, "application/json", "multipart/form-data")
-        self._require_room(declared_bytes(request))
-        return options, request.stream()
+            return OneCall(options.model_copy(update=named), body, upload.chunks())
+        self._inbox.require_room(body.declared_bytes or 0)
+        return OneCall(options, body, aiter(body))
 
     async def receive_whole(
-        self, tenant: str, options: DocumentRequest, text: AsyncIterator[bytes]
+        self, tenant: str, call: OneCall, idempotency_key: str | None
     ) -> tuple[SessionRecord, DocumentRecord]:
-        """A new session with a whole document; when the document cannot be accepted, neither stays."""
+        """A new session with a whole document; when the document cannot be accepted, neither stays.
+
+        With an idempotency key both stay when the body only breaks off, and the same call again goes on there.
+
+        Raises:
+            KeyReusedError: The key belongs to another creation.
+            CompletedUploadError: The document is complete, and was not made of this body.
+            SupersededError: A newer request writes the document.
+        """
+        options = call.options
+        creation = Creation.of(idempotency_key, "document", options.model_dump(exclude={"text"}))
+        await call.body.hold()
         session = await self._service.create_session(
             tenant,
             focus=options.focus,
             keep_text=options.keep_text,
             ttl_s=options.ttl_s,
             metadata=options.metadata,
+            creation=creation,
         )
         try:
-            document = await self._store.create_document(tenant, session.id, new_id("doc"))
-            document = await self.receive(tenant, document, text, complete=True)
-        except BaseException:
-            await asyncio.shield(self._store.delete_session(tenant, session.id))
+            did = creation.new_id("doc", tenant, session.id)
+            document = await self._store.create_document(tenant, session.id, did, asked=creation.asked)
+            document = await self._receive_missing(tenant, document, call.body, call.text, complete=True)
+        except _ABOUT_ANOTHER:
+            raise
+        except BaseException as error:
+            if isinstance(error, _ABOUT_THE_BODY) or idempotency_key is None:
+                await asyncio.shield(self._store.delete_session(tenant, session.id))
             raise
         return await self._store.get_session(tenant, session.id), document
 
-    async def create(
-        self, tenant: str, sid: str, request: Request, length: int | None, idempotency_key: str | None
-    ) -> DocumentRecord:
-        """Begin a document in a session; one that declares itself too large is refused before it begins."""
-        self._require_room(max(length or 0, declared_bytes(request)))
-        return await self._store.create_document(
-            tenant, sid, new_id("doc", *((tenant, sid, idempotency_key) if idempotency_key else ())), length
-        )
+    async def receive_new(
+        self, tenant: str, sid: str, request: Request, idempotency_key: str | None
+    ) -> tuple[DocumentRecord, bool]:
+        """Begin a document in a session, or find it again, and receive the body that it is created with.
 
-    async def receive_again(
-        self, tenant: str, document: DocumentRecord, body: AsyncIterator[bytes], *, complete: bool, repeatable: bool
-    ) -> DocumentRecord:
-        """Receive the body that a document was created with; sent again, only what is missing of it is appended.
-
-        A whole document whose body is refused ends where it stands. So does one that breaks off, unless its sender can
-        send it again: nobody else would know how to go on with it. Where the same body comes twice at a time, one of
-        the two goes on and the other one meets an offset mismatch; that ends nothing, and sent again it works.
+        A whole document whose body is refused ends where it stands. So does one that breaks off, unless its sender has
+        a key to send it again with: nobody else would know how to go on with it.
 
         Args:
-            tenant: Whose document it is.
-            document: The document, just begun or found by its idempotency key.
-            body: All that the document was created with.
-            complete: Whether the document ends with the body.
-            repeatable: Whether the sender knows an idempotency key, with which the same body may come again.
+            tenant: Whose session it is.
+            sid: The session.
+            request: The request, of whose body nothing has been read.
+            idempotency_key: The same one finds the same document again.
+
+        Returns:
+            The document, and whether the request meant to send all of it.
 
         Raises:
+            TooLargeError: It declares itself too large; then it is not begun.
+            KeyReusedError: The key belongs to another creation.
             CompletedUploadError: The document is complete, and was not made of this body.
-            OffsetMismatchError: The same body arrives over another connection, too, which is faster.
+            SupersededError: A newer request writes the document.
         """
+        require_text(request)
+        body, complete = Body(request, self._settings), upload_complete(request, default=True)
+        length = told_length(request, 0, body.declared_bytes, complete=complete)
+        self._inbox.require_room(max(length or 0, body.declared_bytes or 0))
+        creation = Creation.of(idempotency_key, upload_length(request), complete)
+        await body.hold()
+        did = creation.new_id("doc", tenant, sid)
+        document = await self._store.create_document(tenant, sid, did, length, creation.asked)
+        try:
+            return await self._receive_missing(tenant, document, body, aiter(body), complete=complete), complete
+        except _ABOUT_ANOTHER:
+            raise
+        except BaseException as error:
+            if complete and (isinstance(error, _ABOUT_THE_BODY) or idempotency_key is None):
+                await asyncio.shield(self._end(tenant, document, document.writer))
+            raise
+
+    async def _receive_missing(
+        self, tenant: str, document: DocumentRecord, body: Body, text: AsyncIterator[bytes], *, complete: bool
+    ) -> DocumentRecord:
+        """Receive the text that a document was created with; sent again, only what is missing of it is appended."""
         if document.complete:
-            size = await _size(body, document.offset)
+            size = await _size(text, document.offset)
             if size > document.offset or (complete and size < document.offset):
                 raise CompletedUploadError(document.id).at(document.offset)
             return document
-        try:
-            return await self.receive(tenant, document, _skipping(body, document.offset), complete=complete)
-        except BaseException as error:
-            if complete and (isinstance(error, _ABOUT_THE_BODY) or not repeatable):
-                await asyncio.shield(self.cancel(tenant, document))
-            raise
+        self._inbox.watch(body, tenant, document)
+        return await self._inbox.receive(tenant, document, _skipping(text, document.offset), complete=complete)
 
     async def append(self, tenant: str, sid: str, document_id: str, request: Request) -> DocumentRecord:
         """Append a request's body to a document that continues at the offset that the request names.
 
         Raises:
-            BadRequestError: The request does not say where its body belongs, or the document takes no more; as every
-                400 about a known document, it tells where that stands.
+            BadRequestError: The request does not say where its body belongs, or contradicts the document's length, or
+                the document takes no more; as every 400 about a known document, it tells where that stands.
             OffsetMismatchError: It continues elsewhere.
             TooLargeError: It would exceed the limit.
         """
-        document = await self._store.get_document(tenant, sid, document_id)
-        if document.complete:
-            raise CompletedUploadError(document.id).at(document.offset)
         try:
+            body = Body(request, self._settings)
             complete, offset = upload_complete(request), upload_offset(request)
+            length = told_length(request, offset, body.declared_bytes, complete=complete)
+            reached = offset + (body.declared_bytes or 0)
+            if offset <= self._settings.max_document_bytes:  # else no document stands there
+                self._inbox.require_room(max(reached, length or 0))
+            document = await self._store.take_over(
+                tenant, sid, document_id, offset=offset, length=length, reached=reached
+            )
+            if document.complete:
+                raise await _after_the_end(document, body)
         except BadRequestError as error:
-            error.at(document.offset)
+            error.at((await self._store.get_document(tenant, sid, document_id)).offset)
             raise
-        if document.offset != offset:
-            raise OffsetMismatchError(document.offset, offset)
-        self._require_room(offset + declared_bytes(request))
-        return await self.receive(tenant, document, request.stream(), complete=complete)
+        document = document if length is None else replace(document, length=length)
+        self._inbox.watch(body, tenant, document)
+        return await self._inbox.receive(tenant, document, aiter(body), complete=complete)
 
-    async def cancel(self, tenant: str, document: DocumentRecord) -> None:
-        """End an open upload where it stands."""
-        await self._store.cancel_document(tenant, document.session_id, document.id)
+    async def locate(self, tenant: str, sid: str, document_id: str) -> DocumentRecord:
+        """Where an upload stands, for good: a request that still brings some of it is ended."""
+        return await self._store.take_over(tenant, sid, document_id)
+
+    async def cancel(self, tenant: str, sid: str, document_id: str) -> None:
+        """End an open upload where it stands, and whoever still brings some of it."""
+        await self._end(tenant, await self._store.get_document(tenant, sid, document_id))
+
+    async def _end(self, tenant: str, document: DocumentRecord, writer: int | None = None) -> None:
+        await self._store.cancel_document(tenant, document.session_id, document.id, writer)
         self._scheduler.wake()
 
-    async def receive(
-        self,
-        tenant: str,
-        document: DocumentRecord,
-        body: AsyncIterator[bytes],
-        *,
-        complete: bool,
-    ) -> DocumentRecord:
-        """Append a body to a document as it arrives.
 
-        While the session's unread text is at its limit the body is left in the socket, and so with its sender.
-
-        Args:
-            tenant: Whose document it is.
-            document: The document as it stands; the body continues at its offset.
-            body: The pieces of the body.
-            complete: Whether the document ends with the body.
-
-        Raises:
-            InvalidUtf8Error: The text stops being UTF-8 at some byte; what came before it stays.
-            TooLargeError: The document would exceed the limit; what came before stays.
-            BackPressureError: Nothing could be accepted for `back_pressure_wait_s`.
-            BusyError: The server is stopping; what came before stays.
-        """
-        try:
-            return await self._receive(tenant, document, body, complete=complete)
-        except InvalidUtf8Error as error:
-            problem = error.problem() | {"document-id": document.id}
-            await self._store.report(tenant, document.session_id, problem)
-            raise
-
-    async def _receive(
-        self, tenant: str, document: DocumentRecord, body: AsyncIterator[bytes], *, complete: bool
-    ) -> DocumentRecord:
-        async for chunk in body:
-            for start in range(0, len(chunk), self._piece_bytes):
-                document = await self._accept(tenant, document, chunk[start : start + self._piece_bytes])
-        if complete:
-            if document.utf8_tail:
-                raise InvalidUtf8Error(document.offset - len(document.utf8_tail))
-            document = await self._append(tenant, document, b"", b"", complete=True)
-        return document
-
-    async def _accept(self, tenant: str, document: DocumentRecord, piece: bytes) -> DocumentRecord:
-        if self._scheduler.stopping:
-            raise BusyError("The server is stopping.")
-        self._require_room(document.offset + len(piece))
-        gate = Utf8Gate(document.utf8_tail)
-        valid = gate.admit(piece)
-        if valid is None:
-            return await self._append(tenant, document, piece, gate.tail)
-        if valid > 0:
-            await self._append(tenant, document, piece[:valid], b"")
-        raise InvalidUtf8Error(document.offset + valid)
-
-    async def _append(
-        self, tenant: str, document: DocumentRecord, data: bytes, utf8_tail: bytes, *, complete: bool = False
-    ) -> DocumentRecord:
-        """Append to the store, waiting while the session has too much unread text and goes on reading it."""
-        deadline, unread = time.monotonic() + self._settings.back_pressure_wait_s, None
-        while True:
-            try:
-                accepted = await self._store.append(
-                    tenant,
-                    document.session_id,
-                    document.id,
-                    offset=document.offset,
-                    data=data,
-                    complete=complete,
-                    max_unread_bytes=self._settings.max_unread_bytes,
-                    utf8_tail=utf8_tail,
-                )
-            except BackPressureError as error:
-                if unread != error.fields["unread-bytes"]:
-                    unread = error.fields["unread-bytes"]
-                    deadline = time.monotonic() + self._settings.back_pressure_wait_s
-                if time.monotonic() >= deadline or self._scheduler.stopping:
-                    raise
-                await asyncio.sleep(_RETRY_S)
-                continue
-            except BadRequestError as error:
-                error.at(document.offset)
-                raise
-            self._metrics.accepted_bytes.inc(len(data))
-            self._scheduler.wake()
-            return accepted
-
-    def _require_room(self, size_bytes: int) -> None:
-        """Refuse a document of a size above the limit."""
-        if size_bytes > self._settings.max_document_bytes:
-            raise TooLargeError(self._settings.max_document_bytes)
+async def _after_the_end(document: DocumentRecord, body: Body) -> BadRequestError:
+    """What is wrong with a request on a complete document: bytes are beyond its length, an end is there already."""
+    size = body.declared_bytes
+    if size is None:
+        size = await _size(aiter(body), 0)
+    if size:
+        return InconsistentLengthError(document.offset, document.offset + size)
+    return CompletedUploadError(document.id)
 
 
 async def _size(body: AsyncIterator[bytes], most: int) -> int:

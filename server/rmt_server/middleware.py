@@ -1,5 +1,6 @@
 """Middleware: request ids, metrics, a line in the log, who is calling, and the limit of bodies held in memory."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rmt_server.auth import KeyRing
 from rmt_server.browsers import add_security_headers
-from rmt_server.errors import TooLargeError, UnauthorizedError
+from rmt_server.errors import SlowBodyError, TooLargeError, UnauthorizedError
 from rmt_server.logs import about, note
 from rmt_server.metrics import Metrics
 from rmt_server.problems import problem_answer, unexpected
@@ -135,23 +136,28 @@ class Authentication:
 
 
 class BodyLimit:
-    """Cuts off bodies above a limit, except where a route streams its body under a limit of its own."""
+    """Cuts off bodies that are too large or stall, except where a route streams its body under limits of its own."""
 
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int, idle_s: float) -> None:
         self.app = app
         self.limit_bytes = limit_bytes
+        self.idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or _STREAMED.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
-        declared, received = declared_bytes(Request(scope)), 0
+        declared, received, more = declared_bytes(Request(scope)) or 0, 0, True
 
         async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive() if declared <= self.limit_bytes else {}
-            received += len(message.get("body", b""))
+            nonlocal received, more
+            try:
+                async with asyncio.timeout(self.idle_s if more else None):
+                    message = await receive() if declared <= self.limit_bytes else {}
+            except TimeoutError:
+                raise SlowBodyError(self.idle_s) from None
+            received, more = received + len(message.get("body", b"")), message.get("more_body", False)
             if max(declared, received) > self.limit_bytes:
                 raise TooLargeError(self.limit_bytes)
             return message

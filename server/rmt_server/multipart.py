@@ -4,7 +4,6 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
 
 from rmt_server.errors import BadRequestError, TooLargeError
 
@@ -21,12 +20,12 @@ class MultipartUpload:
         TooLargeError: The fields in front of the file exceed the limit.
     """
 
-    def __init__(self, request: Request, limit_field_bytes: int) -> None:
-        _, options = parse_options_header(request.headers.get("content-type", ""))
+    def __init__(self, content_type: str, content: AsyncIterator[bytes], limit_field_bytes: int) -> None:
+        _, options = parse_options_header(content_type)
         if not (boundary := options.get(b"boundary")):
             raise BadRequestError("The multipart body has no boundary in its Content-Type.")
         self.fields: defaultdict[str, list[str]] = defaultdict(list)
-        self._stream = request.stream()
+        self._stream = content
         self._limit_bytes = limit_field_bytes
         self._pieces: deque[bytes] = deque()
         self._header = [b"", b""]

@@ -22,6 +22,13 @@ __all__ = ["error_document", "install_problems", "problem_answer", "problem_docu
 _MEDIA_TYPE = "application/problem+json"
 _CLIENT_CLOSED_REQUEST = 499
 _MOST_ERRORS = 10
+_HEADERS = {
+    "upload_limit": "Upload-Limit",
+    "challenge": "WWW-Authenticate",
+    "expected_bytes": "Upload-Offset",
+    "accept_encoding": "Accept-Encoding",
+    "accept_patch": "Accept-Patch",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -104,15 +111,12 @@ def problem_answer(request: Request, error: RmtServerError) -> Response:
     headers = {}
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    limit = getattr(error, "limit_bytes", None)
-    if limit is not None:
-        headers["Upload-Limit"] = f"max-size={limit}"
-    challenge = getattr(error, "challenge", None)
-    if challenge is not None:
-        headers["WWW-Authenticate"] = challenge
-    expected = getattr(error, "expected_bytes", None)
-    if expected is not None:
-        headers["Upload-Offset"] = str(expected)
+    for attribute, header in _HEADERS.items():
+        value = getattr(error, attribute, None)
+        if value is not None:
+            headers[header] = str(value)
+    if error.ends_connection:
+        headers["Connection"] = "close"
     return _render(request, error.slug, error.problem(), headers)
 
 

@@ -10,14 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from rmt_server.errors import BadRequestError, TooLargeError, UnsupportedMediaTypeError
+from rmt_server.errors import BadRequestError, InconsistentLengthError, UnsupportedMediaTypeError
 
 __all__ = [
-    "body_bytes",
     "declared_bytes",
-    "json_body",
     "media_type",
+    "parsed_json",
     "require_text",
+    "told_length",
     "unless_disconnected",
     "upload_complete",
     "upload_length",
@@ -78,47 +78,52 @@ def upload_complete(request: Request, default: bool | None = None) -> bool:
     Raises:
         BadRequestError: It is something else, or missing where there is no default.
     """
-    found = request.headers.get("upload-complete")
+    found = _item(request, "upload-complete")
     if found is None and default is not None:
         return default
-    if found is None or found.strip() not in ("?0", "?1"):
+    if found not in ("?0", "?1"):
         raise BadRequestError("Upload-Complete must be ?1 when the document ends with this body, ?0 when more follows.")
-    return found.strip() == "?1"
+    return found == "?1"
 
 
-def declared_bytes(request: Request) -> int:
-    """`Content-Length`; 0 where there is none."""
+def declared_bytes(request: Request) -> int | None:
+    """`Content-Length`, if it is given."""
     declared = request.headers.get("content-length", "")
-    return int(declared) if declared.isdecimal() else 0
+    return int(declared) if declared.isdecimal() else None
 
 
-async def body_bytes(request: Request, limit_bytes: int) -> bytes:
-    """The whole body.
+def told_length(request: Request, offset: int, content_bytes: int | None, *, complete: bool) -> int | None:
+    """The length of the document that an upload's request tells: by `Upload-Length`, or by content that ends it.
+
+    Args:
+        request: The request.
+        offset: Where its content begins.
+        content_bytes: The size of the content, where that is known beforehand.
+        complete: Whether the document ends with it.
 
     Raises:
-        TooLargeError: It is larger than the limit; the rest is not read.
+        InconsistentLengthError: It tells two lengths, or goes beyond the one that it tells.
     """
-    if declared_bytes(request) > limit_bytes:
-        raise TooLargeError(limit_bytes)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise TooLargeError(limit_bytes)
-    return bytes(body)
+    declared = upload_length(request)
+    if content_bytes is None:
+        return declared
+    reached = offset + content_bytes
+    if declared is None:
+        return reached if complete else None
+    if reached > declared or (complete and reached < declared):
+        raise InconsistentLengthError(declared, reached)
+    return declared
 
 
-async def json_body(request: Request, model: type[Model], limit_bytes: int) -> Model:
+def parsed_json(content: bytes, model: type[Model]) -> Model:
     """A JSON body, validated.
 
     Raises:
         BadRequestError: It is not JSON.
         RequestValidationError: It does not have the model's form.
-        TooLargeError: It is larger than the limit.
     """
-    body = await body_bytes(request, limit_bytes)
     try:
-        parsed = json.loads(body)
+        parsed = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise BadRequestError(f"The body is not valid JSON: {error}.") from error
     try:
@@ -154,10 +159,16 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _count(request: Request, name: str) -> int | None:
+def _item(request: Request, name: str) -> str | None:
+    """A structured field with one item (RFC 9651), without its parameters."""
     found = request.headers.get(name)
+    return None if found is None else found.partition(";")[0].strip()
+
+
+def _count(request: Request, name: str) -> int | None:
+    found = _item(request, name)
     if found is None:
         return None
-    if not _COUNT.fullmatch(found.strip()):
+    if not _COUNT.fullmatch(found):
         raise BadRequestError(f"{name.title()} must be a number of bytes from 0 on, not {found[:40]!r}.")
     return int(found)

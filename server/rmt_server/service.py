@@ -1,10 +1,7 @@
 """Service: what the routes offer, in terms of store and scheduler. It knows documents and memories, not HTTP."""
 
 import asyncio
-import base64
-import hashlib
 import json
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +19,14 @@ from rmt_server.errors import (
     UnprocessableError,
     WrongCheckpointError,
 )
+from rmt_server.idempotency import Creation
 from rmt_server.logs import note
 from rmt_server.reading import LOOKAHEAD_SEGMENTS, PIECE_BYTES, stored
 from rmt_server.scheduler import Scheduler
 from rmt_server.settings import Settings
 from rmt_server.store import SessionRecord, SnapshotRecord, Store, StoredState
 
-__all__ = ["Answers", "Report", "Service", "new_id", "unheard"]
+__all__ = ["Answers", "Report", "Service", "unheard"]
 
 Report = Callable[[SessionRecord], object]
 """Is told how a session stands, each time that somebody who waits for it has looked."""
@@ -36,20 +34,6 @@ Report = Callable[[SessionRecord], object]
 _STATE_OVERHEAD_BYTES = 1 << 20
 _LARGEST_CHAR_BYTES = 4
 _MOST_IMPORTED = 1 << 45  # half of what a state may count: a session that begins there has room to go on
-
-
-def new_id(kind: str, *idempotent: str) -> str:
-    """An id: `ses_`, `doc_` or `snp_`, and 128 bits that nobody can guess.
-
-    Args:
-        kind: What it names.
-        idempotent: Where the caller sent an `Idempotency-Key`: what it belongs to and the key. The same ones give the
-            same id, so that sending a creation again finds what the first one made.
-    """
-    if idempotent:
-        digest = hashlib.sha256("\0".join((kind, *idempotent)).encode()).digest()[:16]
-        return f"{kind}_{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
-    return f"{kind}_{secrets.token_urlsafe(16)}"
 
 
 def unheard(session: SessionRecord) -> None:
@@ -100,9 +84,13 @@ class Service:
         ttl_s: int | None = None,
         metadata: Mapping[str, str] | None = None,
         from_snapshot: str | None = None,
-        idempotency_key: str | None = None,
+        creation: Creation = Creation(),  # noqa: B008 - frozen
     ) -> SessionRecord:
-        """Make a session, fresh or from a snapshot; with the same idempotency key, find it again."""
+        """Make a session, fresh or from a snapshot; the same creation again finds it.
+
+        Raises:
+            KeyReusedError: Its key belongs to another creation.
+        """
         if model not in (None, self._checkpoint.name, self._checkpoint.fingerprint):
             raise ModelNotFoundError(model)
         self._check_metadata(metadata or {})
@@ -112,7 +100,7 @@ class Service:
             state = self._fresh(focus)
         session = await self._store.create_session(
             tenant,
-            new_id("ses", *((tenant, idempotency_key) if idempotency_key else ())),
+            creation.new_id("ses", tenant),
             model=self._checkpoint.fingerprint,
             state=self._stored(state),
             ttl_s=self._ttl_s(ttl_s, self._settings.session_ttl_s),
@@ -215,23 +203,59 @@ class Service:
                 raise QuestionTooLongError(f"The question cannot be asked: {error}.") from error
 
     async def take_snapshot(
-        self, tenant: str, sid: str, *, name: str, metadata: Mapping[str, str], report: Report = unheard
+        self,
+        tenant: str,
+        sid: str,
+        creation: Creation,
+        *,
+        name: str,
+        metadata: Mapping[str, str],
+        report: Report = unheard,
     ) -> SnapshotRecord:
-        """Keep a session's memory as it is once everything accepted has been read."""
-        self._check_metadata(metadata)
-        await self.wait_until_read(tenant, sid, report)
-        session, state = await self._store.session_state(tenant, sid)
-        return await self._keep(tenant, state, session.focus, name=name, metadata=metadata, session_id=sid)
-
-    async def import_snapshot(self, tenant: str, content: bytes, *, name: str) -> SnapshotRecord:
-        """Keep a memory that was exported, here or elsewhere.
+        """Keep a session's memory as it is once everything accepted has been read; the same creation again finds it.
 
         Raises:
+            KeyReusedError: Its key belongs to another creation.
+        """
+        self._check_metadata(metadata)
+        snapshot_id = creation.new_id("snp", tenant, sid)
+        if creation.key and (found := await self._store.find_snapshot(tenant, snapshot_id, creation.asked)):
+            return found
+        await self.wait_until_read(tenant, sid, report)
+        session, state = await self._store.session_state(tenant, sid)
+        return await self._store.create_snapshot(
+            tenant,
+            snapshot_id,
+            session_id=sid,
+            model=session.model,
+            state=state,
+            ttl_s=self._settings.snapshot_ttl_s,
+            focus=session.focus,
+            name=name,
+            metadata=metadata,
+            asked=creation.asked,
+        )
+
+    async def import_snapshot(self, tenant: str, content: bytes, creation: Creation, *, name: str) -> SnapshotRecord:
+        """Keep a memory that was exported, here or elsewhere; the same creation again finds it.
+
+        Raises:
+            KeyReusedError: Its key belongs to another creation.
             DamagedSnapshotError: It is not a reader state, or damaged.
             WrongCheckpointError: Another checkpoint made it.
         """
         state = await asyncio.to_thread(self._imported, content)
-        return await self._keep(tenant, self._stored(state), state.focus, name=name, metadata={}, session_id=None)
+        return await self._store.create_snapshot(
+            tenant,
+            creation.new_id("snp", tenant),
+            session_id=None,
+            model=self._checkpoint.fingerprint,
+            state=self._stored(state),
+            ttl_s=self._settings.snapshot_ttl_s,
+            focus=state.focus,
+            name=name,
+            asked=creation.asked,
+        )
 
     async def restore(self, tenant: str, sid: str, snapshot: str, *, if_etag: str | None = None) -> SessionRecord:
         """Put a snapshot's memory in the place of a session's.
@@ -248,28 +272,6 @@ class Service:
         session = await self._store.restore(tenant, sid, self._stored(state), if_etag=if_etag)
         self._scheduler.wake()
         return session
-
-    async def _keep(
-        self,
-        tenant: str,
-        state: StoredState,
-        focus: tuple[str, ...],
-        *,
-        name: str,
-        metadata: Mapping[str, str],
-        session_id: str | None,
-    ) -> SnapshotRecord:
-        return await self._store.create_snapshot(
-            tenant,
-            new_id("snp"),
-            session_id=session_id,
-            model=self._checkpoint.fingerprint,
-            state=state,
-            ttl_s=self._settings.snapshot_ttl_s,
-            focus=focus,
-            name=name,
-            metadata=metadata,
-        )
 
     def _stored(self, state: ReaderState) -> StoredState:
         """A state as the store keeps it: whole segments that it holds are still to be read."""

@@ -84,6 +84,7 @@ class Settings(BaseSettings):
 
     head_timeout_s: Seconds = Field(10.0, description="How long the head of a request may take; then 408.")
     send_idle_s: Seconds = Field(30.0, description="A reader that takes nothing for so long is cut off.")
+    body_idle_s: Seconds = Field(30.0, description="How long a body may bring nothing.")
     back_pressure_wait_s: Seconds = Field(30.0, description="How long a sender is held back without any progress.")
     answer_wait_s: Seconds = Field(60.0, description="How long a question waits for its turn; then 503.")
     read_wait_s: Seconds = Field(600.0, description="How long `wait=true` waits for reading to finish.")

@@ -108,6 +108,8 @@ def test_every_call_needs_its_scope_and_no_more(
         answer = callers[scope].http.request(method, filled(path))
         assert answer.status_code == 403
         assert f'error="insufficient_scope", scope="{needed}"' in answer.headers["WWW-Authenticate"]
+        if method == "HEAD":
+            continue
         problem = answer.json()
         assert (problem["type"], problem["required-scope"]) == ("urn:rmt-server:problem:missing-scope", needed)
         assert repr(needed) in problem["detail"]

@@ -208,8 +208,9 @@ def test_a_completed_upload_takes_no_more(server: Server) -> None:
     sid = server.session()
     document = f"/v1/sessions/{sid}/documents/{server.send(sid, DATA, wait=True)['id']}"
     with nothing_changes(server):
-        tells_the_offset(server.append(document, b"more", len(DATA)), len(DATA), "completed-upload")
-        tells_the_offset(server.append(document, b"more", 7), len(DATA), "completed-upload")
+        tells_the_offset(server.append(document, b"more", len(DATA)), len(DATA), "inconsistent-upload-length")
+        tells_the_offset(server.append(document, iter([b"more"]), 7), len(DATA), "inconsistent-upload-length")
+        tells_the_offset(server.append(document, iter([b""]), 7), len(DATA), "completed-upload")
         tells_the_offset(server.append(document, b"", len(DATA), complete=True), len(DATA), "completed-upload")
 
 
@@ -259,8 +260,12 @@ def test_a_length_that_an_upload_contradicts(server: Server) -> None:
     document = server.http.post(f"/v1/sessions/{sid}/documents", content=DATA[:100], headers=headers)
     path = document.headers["Location"]
     tells_the_offset(server.append(path, DATA[100:151], 100), 100, "inconsistent-upload-length")
-    ended = server.append(path, DATA[100:110], 100, complete=True)  # its bytes are accepted, its end is not
-    tells_the_offset(ended, 110, "inconsistent-upload-length")
+    tells_the_offset(server.append(path, DATA[100:110], 100, complete=True), 100, "inconsistent-upload-length")
+    for length, size in (("149", 49), ("151", 50), ("99", 0)):
+        refused = server.append(path, DATA[100 : 100 + size], 100, **{"Upload-Length": length})
+        tells_the_offset(refused, 100, "inconsistent-upload-length")
+    unannounced = server.append(path, iter([DATA[100:110]]), 100, complete=True)
+    tells_the_offset(unannounced, 110, "inconsistent-upload-length")  # its bytes are accepted, its end is not
     assert server.append(path, DATA[110:150], 110, complete=True).status_code == 204
 
 

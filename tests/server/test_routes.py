@@ -154,7 +154,7 @@ def test_an_upload_in_pieces(server: Server) -> None:
     assert head.headers["Upload-Offset"] == "777"
     assert head.headers["Upload-Complete"] == "?0"
     assert head.headers["Cache-Control"] == "no-store"
-    assert re.fullmatch(r"max-size=\d+, max-append-size=65536", head.headers["Upload-Limit"])
+    assert re.fullmatch(r"max-size=\d+, max-append-size=65536, max-age=\d+", head.headers["Upload-Limit"])
     assert "Upload-Length" not in head.headers
     last = server.append(document, DATA[777:], 777, complete=True)
     assert (last.headers["Upload-Offset"], last.headers["Upload-Complete"]) == (str(len(DATA)), "?1")

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -7,7 +8,9 @@ from rmt_server.errors import (
     CompletedUploadError,
     DocumentNotFoundError,
     InconsistentLengthError,
+    KeyReusedError,
     OffsetMismatchError,
+    SupersededError,
     UploadOpenError,
 )
 from rmt_server.store import FINISHED_DOCUMENTS, PENDING_DOCUMENTS, Boundary
@@ -50,11 +53,67 @@ async def test_one_upload_at_a_time(opened) -> None:
     assert caught.value.problem()["document-id"] == "d"
 
 
-async def test_beginning_it_again_changes_nothing(opened) -> None:
+async def test_beginning_it_again_changes_nothing_but_the_writer(opened) -> None:
     now = await opened.append(b"some", 0)
+    again = await opened.store.create_document("t", "s", "d", length=4)
+    assert again == replace(now, writer=2)
+    done = await opened.append(b"", 4, complete=True, writer=2)
     before = opened.dump()
-    assert await opened.store.create_document("t", "s", "d", length=4) == now
+    assert await opened.store.create_document("t", "s", "d", length=9) == done
     assert opened.dump() == before
+
+
+async def test_beginning_something_else_with_the_same_id_is_a_mistake(bench) -> None:
+    await bench.session()
+    await bench.store.create_document("t", "s", "d", length=4, asked="this")
+    for error, length, asked in ((KeyReusedError, 4, "that"), (InconsistentLengthError, 5, "this")):
+        async with bench.refusal(error):
+            await bench.store.create_document("t", "s", "d", length, asked)
+
+
+async def test_only_the_last_writer_writes(opened) -> None:
+    await opened.append(b"one", 0)
+    assert (await opened.store.take_over("t", "s", "d")).writer == 2
+    third = await opened.store.take_over("t", "s", "d", offset=3, length=6, reached=6)
+    assert (third.writer, third.offset, third.length) == (3, 3, None), "a length is kept with the first bytes"
+    for writer in (1, 2, 4):
+        async with opened.refusal(SupersededError) as caught:
+            await opened.append(b"two", 3, writer=writer)
+        assert caught.value.expected_bytes == 3
+    last = await opened.append(b"two", 3, writer=3, length=6, complete=True)
+    assert (last.offset, last.length, last.complete) == (6, 6, True)
+    async with opened.refusal(SupersededError):
+        await opened.append(b"more", 6, writer=1)
+    before = opened.dump()
+    assert await opened.store.take_over("t", "s", "d") == last, "a complete document has no writer"
+    assert opened.dump() == before
+
+
+async def test_of_many_who_take_over_one_is_left(opened) -> None:
+    taken = await asyncio.gather(*(opened.store.take_over("t", "s", "d", offset=0) for _ in range(20)))
+    assert sorted(document.writer for document in taken) == list(range(2, 22))
+    tried = [opened.append(b"x", 0, writer=document.writer) for document in taken]
+    results = await asyncio.gather(*tried, return_exceptions=True)
+    assert [isinstance(result, SupersededError) for result in results] == [one.writer != 21 for one in taken]
+
+
+async def test_who_takes_over_elsewhere_changes_nothing(opened) -> None:
+    await opened.append(b"four", 0, length=10)
+    for error, place in (
+        (OffsetMismatchError, {"offset": 3}),
+        (InconsistentLengthError, {"offset": 4, "length": 9}),
+        (InconsistentLengthError, {"offset": 4, "reached": 11}),
+        (InconsistentLengthError, {"length": 3}),
+    ):
+        async with opened.refusal(error):
+            await opened.store.take_over("t", "s", "d", **place)
+
+
+async def test_taking_over_does_not_prolong_a_session(opened) -> None:
+    before = await opened.store.get_session("t", "s")
+    await opened.store.take_over("t", "s", "d")
+    assert (await opened.store.get_session("t", "s")).expires_at == before.expires_at
+    assert 0 < opened.bare.pttl(opened.keys.documents) <= 60_000
 
 
 async def test_unknown_documents(opened) -> None:
@@ -63,6 +122,7 @@ async def test_unknown_documents(opened) -> None:
         opened.store.cancel_document("t", "s", "e"),
         opened.store.get_document("t", "s", "e"),
         opened.store.get_document("t", "other", "d"),
+        opened.store.take_over("t", "s", "e"),
     ):
         async with opened.refusal(DocumentNotFoundError):
             await call
@@ -122,11 +182,19 @@ async def test_cancel_ends_a_document_where_it_stands(opened) -> None:
     await opened.append(b"half", 0)
     closed = await opened.store.cancel_document("t", "s", "d")
     assert (closed.offset, closed.complete) == (4, True)
+    async with opened.refusal(SupersededError):
+        await opened.append(b" more", 4)
     assert await opened.store.boundaries(await opened.lease()) == [Boundary(4, "d")]
     before = opened.dump()
     assert await opened.store.cancel_document("t", "s", "d") == closed
     assert opened.dump() == before
     assert (await opened.document(b"next", "e")).start == 4
+
+
+async def test_who_writes_no_more_ends_nothing(opened) -> None:
+    await opened.store.take_over("t", "s", "d")
+    assert not (await opened.store.cancel_document("t", "s", "d", writer=1)).complete
+    assert (await opened.store.cancel_document("t", "s", "d", writer=2)).complete
 
 
 async def test_waiting_documents_are_bounded(bench) -> None:

@@ -33,7 +33,6 @@ from rmt_client.errors import (
     UnreachableError,
     UsageError,
 )
-from rmt_client.events import Event
 from rmt_client.models import (
     Answer,
     Answers,
@@ -64,7 +63,6 @@ __all__ = [
     "ConflictError",
     "ConnectionLostError",
     "Document",
-    "Event",
     "GaveUpError",
     "Health",
     "InvalidError",

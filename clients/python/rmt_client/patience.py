@@ -48,10 +48,6 @@ class Patience:
         """Time until the deadline; None without one."""
         return None if self.deadline_s is None else max(0.0, self._began_s + self.deadline_s - self.clock())
 
-    def met(self) -> None:
-        """Notes that there is a server."""
-        self._met = True
-
     def moved(self) -> None:
         """Notes that the operation got somewhere, which ends the series of failures."""
         self._failing_since_s, self._tries = None, 0
@@ -95,7 +91,7 @@ class Patience:
     def send(self, request: Request) -> Flow[Response]:
         """Sends once, and remembers that there is a server."""
         response = yield from send(request)
-        self.met()
+        self._met = True
         return response
 
     def _backoff_s(self) -> float:

@@ -1,13 +1,15 @@
 """Documents: sent in one call, or piece by piece."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from rmt_server.coding import CODINGS
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.intake import APPEND_BYTES
 from rmt_server.progress import with_progress
-from rmt_server.requests import media_type, require_text, upload_complete, upload_length
+from rmt_server.requests import media_type
 from rmt_server.routes.answers import answers_body
 from rmt_server.routes.deps import IdempotencyKey, IntakeDep, ServiceDep, SettingsDep, StoreDep, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
@@ -48,10 +50,14 @@ def _describe(document: DocumentRecord, response: Response, settings: Settings) 
     """Say in headers how far an upload is (draft-ietf-httpbis-resumable-upload)."""
     response.headers["Upload-Offset"] = str(document.offset)
     response.headers["Upload-Complete"] = "?1" if document.complete else "?0"
-    response.headers["Upload-Limit"] = f"max-size={settings.max_document_bytes}, max-append-size={APPEND_BYTES}"
+    response.headers["Upload-Limit"] = _limit(settings, document.expires_in_s)
     response.headers["Cache-Control"] = "no-store"
     if document.known_length is not None:
         response.headers["Upload-Length"] = str(document.known_length)
+
+
+def _limit(settings: Settings, age_s: int) -> str:
+    return f"max-size={settings.max_document_bytes}, max-append-size={APPEND_BYTES}, max-age={max(0, age_s)}"
 
 
 @router.post(
@@ -70,12 +76,13 @@ async def create_session_with_document(
     tenant: TenantDep,
     wait: WaitQuery = False,
     focus: FocusQuery = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> ReadBody | EventStream:
     """Send a whole document into a session of its own: streamed text, JSON, or a form with a file."""
     asked = DocumentRequest.model_validate({"text": "", "focus": focus or []})
     wait = wait or accepts_events(request)
-    options, text = await intake.one_call(request, asked, wait=wait)
-    session, document = await intake.receive_whole(tenant, options, text)
+    call = await intake.one_call(request, asked, wait=wait)
+    session, document = await intake.receive_whole(tenant, call, idempotency_key)
     response.headers["Location"] = f"/v1/sessions/{session.id}"
     if not wait:
         return ReadBody(session=SessionBody.of(session), document=DocumentBody.of(document))
@@ -85,9 +92,8 @@ async def create_session_with_document(
         read = await service.wait_until_read(tenant, session.id, report)
         known = await store.get_document(tenant, session.id, document.id)
         answers = None
-        if options.questions:
-            found = await service.answer(tenant, session.id, options.questions, report=report)
-            answers = answers_body(options.questions, found)
+        if questions := call.options.questions:
+            answers = answers_body(questions, await service.answer(tenant, session.id, questions, report=report))
         return ReadBody(session=SessionBody.of(read), document=DocumentBody.of(known), answers=answers)
 
     return await with_progress(request, response, reading)
@@ -116,12 +122,7 @@ async def create_document(
     idempotency_key: IdempotencyKey = None,
 ) -> DocumentBody | EventStream:
     """Send a document into a session; with `Upload-Complete: ?0` the body is its first piece and more follow."""
-    require_text(request)
-    complete = upload_complete(request, default=True)
-    document = await intake.create(tenant, sid, request, upload_length(request), idempotency_key)
-    document = await intake.receive_again(
-        tenant, document, request.stream(), complete=complete, repeatable=idempotency_key is not None
-    )
+    document, complete = await intake.receive_new(tenant, sid, request, idempotency_key)
     response.headers["Location"] = f"/v1/sessions/{sid}/documents/{document.id}"
     _describe(document, response, settings)
     if not complete or not (wait or accepts_events(request)):
@@ -138,10 +139,23 @@ async def create_document(
 
 @router.head("/sessions/{sid}/documents/{did}", status_code=204)
 async def describe_upload(
-    sid: str, did: str, response: Response, store: StoreDep, settings: SettingsDep, tenant: TenantDep
+    sid: str, did: str, response: Response, intake: IntakeDep, settings: SettingsDep, tenant: TenantDep
 ) -> None:
-    """Where an upload stands: resume it at `Upload-Offset`."""
-    _describe(await store.get_document(tenant, sid, did), response, settings)
+    """Where an upload stands: resume it at `Upload-Offset`. A request that still sends some of it is ended."""
+    _describe(await intake.locate(tenant, sid, did), response, settings)
+
+
+@router.options("/sessions/{sid}/documents", status_code=204)
+async def describe_uploads(
+    sid: str, response: Response, store: StoreDep, settings: SettingsDep, tenant: TenantDep
+) -> None:
+    """How documents may be uploaded into a session, and how large."""
+    session = await store.get_session(tenant, sid)
+    age_s = (session.expires_at - datetime.now(UTC)).total_seconds()
+    response.headers["Allow"] = "OPTIONS, POST"
+    response.headers["Accept-Patch"] = PARTIAL_UPLOAD
+    response.headers["Accept-Encoding"] = ", ".join(CODINGS)
+    response.headers["Upload-Limit"] = _limit(settings, int(age_s))
 
 
 @router.patch(
@@ -160,7 +174,9 @@ async def append_to_document(
 ) -> None:
     """Append a piece at `Upload-Offset`; what arrives before a connection breaks is kept."""
     if media_type(request) != PARTIAL_UPLOAD:
-        raise UnsupportedMediaTypeError(media_type(request), (PARTIAL_UPLOAD,))
+        error = UnsupportedMediaTypeError(media_type(request), (PARTIAL_UPLOAD,))
+        error.accept_patch = PARTIAL_UPLOAD
+        raise error
     _describe(await intake.append(tenant, sid, did, request), response, settings)
 
 
@@ -171,6 +187,6 @@ async def get_document(sid: str, did: str, store: StoreDep, tenant: TenantDep) -
 
 
 @router.delete("/sessions/{sid}/documents/{did}", status_code=204)
-async def cancel_document(sid: str, did: str, store: StoreDep, intake: IntakeDep, tenant: TenantDep) -> None:
+async def cancel_document(sid: str, did: str, intake: IntakeDep, tenant: TenantDep) -> None:
     """End an open upload where it stands; what was accepted stays and is read."""
-    await intake.cancel(tenant, await store.get_document(tenant, sid, did))
+    await intake.cancel(tenant, sid, did)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
+from rmt_server.idempotency import Creation
 from rmt_server.routes.deps import (
     AfterQuery,
     IdempotencyKey,
@@ -49,7 +50,7 @@ async def create_session(
         ttl_s=body.ttl_s,
         metadata=body.metadata,
         from_snapshot=body.from_snapshot,
-        idempotency_key=idempotency_key,
+        creation=Creation.of(idempotency_key, "session", body.model_dump()),
     )
     response.headers["Location"] = f"/v1/sessions/{session.id}"
     return _body(session, response)

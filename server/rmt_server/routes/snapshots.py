@@ -1,13 +1,25 @@
 """Snapshots: memories that are kept, exported and imported."""
 
+import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from rmt_server.body import Body
 from rmt_server.errors import UnsupportedMediaTypeError
+from rmt_server.idempotency import Creation
 from rmt_server.progress import with_progress
-from rmt_server.requests import body_bytes, media_type
-from rmt_server.routes.deps import AfterQuery, JsonOnly, LimitQuery, ServiceDep, StoreDep, TenantDep
+from rmt_server.requests import media_type
+from rmt_server.routes.deps import (
+    AfterQuery,
+    IdempotencyKey,
+    JsonOnly,
+    LimitQuery,
+    ServiceDep,
+    SettingsDep,
+    StoreDep,
+    TenantDep,
+)
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import SnapshotBody, SnapshotRequest, SnapshotsBody
 from rmt_server.service import Report
@@ -26,12 +38,21 @@ def _page(page: Page[SnapshotRecord]) -> SnapshotsBody:
 
 @router.post("/sessions/{sid}/snapshots", status_code=201, response_model=SnapshotBody, dependencies=[JsonOnly])
 async def create_snapshot(
-    sid: str, body: SnapshotRequest, request: Request, response: Response, service: ServiceDep, tenant: TenantDep
+    sid: str,
+    body: SnapshotRequest,
+    request: Request,
+    response: Response,
+    service: ServiceDep,
+    tenant: TenantDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> SnapshotBody | EventStream:
     """Keep a session's memory once everything accepted so far has been read."""
+    creation = Creation.of(idempotency_key, body.model_dump())
 
     async def taking(report: Report) -> SnapshotBody:
-        snapshot = await service.take_snapshot(tenant, sid, name=body.name, metadata=body.metadata, report=report)
+        snapshot = await service.take_snapshot(
+            tenant, sid, creation, name=body.name, metadata=body.metadata, report=report
+        )
         response.headers["Location"] = f"/v1/snapshots/{snapshot.id}"
         return SnapshotBody.of(snapshot)
 
@@ -64,14 +85,17 @@ async def import_snapshot(
     request: Request,
     response: Response,
     service: ServiceDep,
+    settings: SettingsDep,
     tenant: TenantDep,
     name: Annotated[str, Query(max_length=200)] = "",
+    idempotency_key: IdempotencyKey = None,
 ) -> SnapshotBody:
     """Import a memory that was exported from a server with the same checkpoint."""
     if media_type(request) != SAFETENSORS:
         raise UnsupportedMediaTypeError(media_type(request), (SAFETENSORS,))
-    content = await body_bytes(request, service.max_snapshot_bytes)
-    snapshot = await service.import_snapshot(tenant, content, name=name)
+    content = await Body(request, settings).whole(service.max_snapshot_bytes)
+    creation = Creation.of(idempotency_key, name, hashlib.sha256(content).hexdigest())
+    snapshot = await service.import_snapshot(tenant, content, creation, name=name)
     response.headers["Location"] = f"/v1/snapshots/{snapshot.id}"
     return SnapshotBody.of(snapshot)
 

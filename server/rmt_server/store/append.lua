@@ -1,18 +1,23 @@
 -- A piece of a document: checked, kept, and the offset moved, in one step.
--- ARGV: document, offset, data, complete (0 or 1), utf8_tail in hexadecimal, max_unread_bytes
--- -> {'ok', json, now_ms}
---    | {'document'} | {'offset', expected} | {'completed'} | {'length', declared} | {'full', unread}
+-- ARGV: document, offset, data, complete (0 or 1), utf8_tail in hexadecimal, max_unread_bytes, writer,
+--       length of the document or ''
+-- -> {'ok', json, now_ms, expires_ms}
+--    | {'document'} | {'superseded', offset} | {'offset', expected} | {'completed'} | {'length', declared}
+--    | {'full', unread}
 local id, data, complete, utf8_tail = ARGV[1], ARGV[3], ARGV[4] == '1', ARGV[5]
 local offset, max_unread = tonumber(ARGV[2]), tonumber(ARGV[6])
+local writer, length = tonumber(ARGV[7]), tonumber(ARGV[8])
 if missing() then return NO_SESSION end
 local document = load_document(id)
 if not document then return {'document'} end
+if document.writer ~= writer then return {'superseded', document.offset} end
 if document.offset ~= offset then return {'offset', document.offset} end
 if document.complete then return {'completed'} end
-local declared, reached = document.length, offset + #data
-if declared ~= cjson.null and (reached > declared or (complete and reached < declared)) then
-  return {'length', declared}
-end
+local reached = offset + #data
+local contradicted = contradicted_length(document, length, reached)
+if contradicted then return {'length', contradicted} end
+if length then document.length = length end
+if complete and document.length ~= cjson.null and reached < document.length then return {'length', document.length} end
 local accepted = number('accepted_bytes')
 local unread = accepted - number('read_bytes')
 if #data > 0 and unread + #data > max_unread then return {'full', unread} end
@@ -32,6 +37,6 @@ end
 set('accepted_bytes', accepted + #data)
 document.offset, document.utf8_tail = reached, utf8_tail
 if complete then close_document(id, document) end
-local json = save_document(id, document)
+save_document(id, document)
 touch()
-return {'ok', json, now_ms}
+return told(id)

@@ -63,8 +63,9 @@ def load_snapshot(tenant: str, snapshot_id: str, fields: Mapping[str, bytes]) ->
     )
 
 
-def load_document(sid: str, document_id: str, text: bytes) -> DocumentRecord:
-    """A document out of its JSON."""
+def load_document(sid: str, document_id: str, answer: Sequence[Any]) -> DocumentRecord:
+    """A document out of a script's answer: its JSON, the time, and when its session goes."""
+    _, text, now_ms, expires_ms = answer
     fields = json.loads(text)
     return DocumentRecord(
         session_id=sid,
@@ -75,6 +76,8 @@ def load_document(sid: str, document_id: str, text: bytes) -> DocumentRecord:
         complete=fields["complete"],
         read=fields["read"],
         utf8_tail=bytes.fromhex(fields["utf8_tail"]),
+        writer=fields.get("writer", 0),
+        expires_in_s=(int(expires_ms) - now_ms) // 1000,
     )
 
 

@@ -7,7 +7,9 @@ from rmt_server.errors import (
     CompletedUploadError,
     DocumentNotFoundError,
     InconsistentLengthError,
+    KeyReusedError,
     OffsetMismatchError,
+    SupersededError,
     UploadOpenError,
 )
 from rmt_server.keys import READY, SessionKeys
@@ -21,24 +23,32 @@ class Documents(Metered):
     """The part of the store that takes documents in."""
 
     async def create_document(
-        self, tenant: str, sid: str, document_id: str, length: int | None = None
+        self, tenant: str, sid: str, document_id: str, length: int | None = None, asked: str = ""
     ) -> DocumentRecord:
         """Begin a document at the end of the session's text; ``length`` is its declared size in bytes.
 
-        Doing it again with the same id changes nothing and returns the document as it stands.
+        Doing it again with the same id changes nothing but the writer, and returns the document as it stands.
+        ``asked`` is a digest of what the creation asks for.
 
         Raises:
             UploadOpenError: The document before it is not complete.
             BackPressureError: Too many complete documents wait to be read.
+            KeyReusedError: There is a document of this id, for which something else was asked.
+            InconsistentLengthError: There is one of another length.
         """
-        declared = "" if length is None else length
-        answer = await self._redis.run_on_session("create_document", SessionKeys(tenant, sid), document_id, declared)
+        answer = await self._redis.run_on_session(
+            "create_document", SessionKeys(tenant, sid), document_id, _optional(length), asked
+        )
         match answer:
+            case ["reused"]:
+                raise KeyReusedError
+            case ["length", declared]:
+                raise InconsistentLengthError(declared, length or 0)
             case ["open", open_document]:
                 raise UploadOpenError(open_document.decode())
             case ["crowded", waiting]:
                 raise BackPressureError(f"{waiting} documents of session {sid} wait to be read.")
-        return load_document(sid, document_id, answer[1])
+        return load_document(sid, document_id, answer)
 
     async def get_document(self, tenant: str, sid: str, document_id: str) -> DocumentRecord:
         """The document as it stands. Records of documents read long ago are dropped.
@@ -46,11 +56,49 @@ class Documents(Metered):
         Raises:
             DocumentNotFoundError: There is none, or no longer, or its session is gone.
         """
-        keys = SessionKeys(tenant, sid)
-        text: bytes | None = await self._redis.command("HGET", keys.documents, document_id)
-        if text is None:
+        answer = await self._redis.run_on_session("load_document", SessionKeys(tenant, sid), document_id)
+        if answer[0] == "document":
             raise DocumentNotFoundError(document_id)
-        return load_document(sid, document_id, text)
+        return load_document(sid, document_id, answer)
+
+    async def take_over(
+        self,
+        tenant: str,
+        sid: str,
+        document_id: str,
+        *,
+        offset: int | None = None,
+        length: int | None = None,
+        reached: int = 0,
+    ) -> DocumentRecord:
+        """Become the writer of an open document: whoever wrote before is refused from now on, so its offset is final.
+
+        A complete document has no writer and is returned as it is.
+
+        Args:
+            tenant: Whose document it is.
+            sid: Its session.
+            document_id: The document.
+            offset: Where the writer goes on.
+            length: The document's size in bytes, if the writer tells it.
+            reached: The byte of the document up to which the writer announces to write.
+
+        Raises:
+            DocumentNotFoundError: There is no such document.
+            OffsetMismatchError: The document continues at another offset.
+            InconsistentLengthError: It was declared to have another length.
+        """
+        answer = await self._redis.run_on_session(
+            "take_over", SessionKeys(tenant, sid), document_id, _optional(offset), _optional(length), reached
+        )
+        match answer:
+            case ["document"]:
+                raise DocumentNotFoundError(document_id)
+            case ["offset", expected]:
+                raise OffsetMismatchError(expected, offset or 0)
+            case ["length", declared]:
+                raise InconsistentLengthError(declared, reached if length is None else length)
+        return load_document(sid, document_id, answer)
 
     async def append(
         self,
@@ -63,13 +111,17 @@ class Documents(Metered):
         complete: bool,
         max_unread_bytes: int,
         utf8_tail: bytes = b"",
+        writer: int = 1,
+        length: int | None = None,
     ) -> DocumentRecord:
         """Accept a piece of a document, or change nothing; ``complete`` closes the document behind it.
 
-        ``utf8_tail`` is the end of ``data`` that is not a whole character yet, for the next piece's check.
+        ``utf8_tail`` is the end of ``data`` that is not a whole character yet, for the next piece's check. ``writer``
+        is the number that the request got; ``length`` the size of the document, once it is known.
 
         Raises:
             DocumentNotFoundError: There is no such document.
+            SupersededError: A newer request writes the document.
             OffsetMismatchError: The document continues at another offset.
             CompletedUploadError: The document is complete.
             InconsistentLengthError: The piece goes beyond, or ends before, the declared length.
@@ -82,11 +134,22 @@ class Documents(Metered):
         share = Amount(kept_bytes=len(data), unread_bytes=len(data))
         async with self._usage.reserved(tenant, share, spends=bool(data)):
             answer = await self._redis.run_on_session(
-                "append", keys, document_id, offset, data, int(complete), utf8_tail.hex(), max_unread_bytes
+                "append",
+                keys,
+                document_id,
+                offset,
+                data,
+                int(complete),
+                utf8_tail.hex(),
+                max_unread_bytes,
+                writer,
+                _optional(length),
             )
             match answer:
                 case ["document"]:
                     raise DocumentNotFoundError(document_id)
+                case ["superseded", expected]:
+                    raise SupersededError(document_id).at(expected)
                 case ["offset", expected]:
                     raise OffsetMismatchError(expected, offset)
                 case ["completed"]:
@@ -98,22 +161,29 @@ class Documents(Metered):
                     raise BackPressureError(detail, fields={"unread-bytes": unread})
         return await self._accepted(keys, document_id, answer)
 
-    async def cancel_document(self, tenant: str, sid: str, document_id: str) -> DocumentRecord:
+    async def cancel_document(
+        self, tenant: str, sid: str, document_id: str, writer: int | None = None
+    ) -> DocumentRecord:
         """End an open upload where it stands, so that another may begin. What was accepted stays.
+
+        With ``writer`` only if that one still writes it.
 
         Raises:
             DocumentNotFoundError: There is no such document.
         """
         keys = SessionKeys(tenant, sid)
-        answer = await self._redis.run_on_session("cancel_document", keys, document_id)
+        answer = await self._redis.run_on_session("cancel_document", keys, document_id, _optional(writer))
         if answer[0] == "document":
             raise DocumentNotFoundError(document_id)
         return await self._accepted(keys, document_id, answer)
 
     async def _accepted(self, keys: SessionKeys, document_id: str, answer: list[Any]) -> DocumentRecord:
-        _, text, now_ms = answer
-        await wake(self._redis, keys, now_ms)
-        return load_document(keys.sid, document_id, text)
+        await wake(self._redis, keys, answer[2])
+        return load_document(keys.sid, document_id, answer)
+
+
+def _optional(number: int | None) -> str | int:
+    return "" if number is None else number
 
 
 async def wake(redis: Connection, keys: SessionKeys, now_ms: int) -> None:

@@ -85,9 +85,24 @@ local function load_document(id)
 end
 
 local function save_document(id, document)
-  local json = cjson.encode(document)
-  redis.call('HSET', DOCUMENTS, id, json)
-  return json
+  redis.call('HSET', DOCUMENTS, id, cjson.encode(document))
+end
+
+-- How scripts on a document answer: its record, the time, and when all of it goes.
+local function told(id)
+  return {'ok', redis.call('HGET', DOCUMENTS, id), now_ms, get('expires_ms')}
+end
+
+-- One request writes a document at a time: the one with the last number.
+local function next_writer(id, document)
+  document.writer = (document.writer or 0) + 1
+  save_document(id, document)
+end
+
+-- The length that a request contradicts: by another length, if it tells one, or by the byte that it reaches.
+local function contradicted_length(document, length, reached)
+  local known = document.length ~= cjson.null and document.length or length
+  if known and ((length and length ~= known) or known < math.max(reached, document.offset)) then return known end
 end
 
 -- The document takes no more bytes; the reader is told where it ends.

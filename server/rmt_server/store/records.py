@@ -93,6 +93,10 @@ class DocumentRecord:
     read: bool
     utf8_tail: bytes = field(repr=False)
     """The accepted bytes of a character that the next piece finishes."""
+    writer: int
+    """Number of the request that writes it: each newer one takes the next."""
+    expires_in_s: int = field(compare=False)
+    """Its session's time to live, as of when this was looked up."""
 
     @property
     def known_length(self) -> int | None:

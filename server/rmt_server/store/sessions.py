@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from rmt_server.errors import (
+    KeyReusedError,
     PreconditionFailedError,
     SessionNotFoundError,
     StillReadingError,
@@ -33,16 +34,19 @@ class Sessions(Metered):
         focus: tuple[str, ...] = (),
         keep_text: bool = True,
         metadata: Mapping[str, str] | None = None,
+        asked: str = "",
     ) -> SessionRecord:
         """Make a session that continues from ``state``: a fresh one, or a snapshot's for a fork.
 
-        Doing it again with the same id changes nothing and returns the session as it stands.
+        Doing it again with the same id changes nothing and returns the session as it stands. ``asked`` is a digest
+        of what the creation asks for.
 
         Raises:
+            KeyReusedError: There is a session of this id, for which something else was asked.
             QuotaExceededError: The tenant has as many sessions, or keeps as much, as it may.
         """
         keys = SessionKeys(tenant, sid)
-        if self._usage.counts and (found := await self._find_session(tenant, sid)) is not None:
+        if self._usage.counts and (found := await self._made_before(keys, asked)) is not None:
             return found
         fields: dict[str, str | int] = {
             "model": model,
@@ -58,7 +62,9 @@ class Sessions(Metered):
         pairs = (part for pair in fields.items() for part in pair)
         share = Amount(sessions=1, kept_bytes=len(state.blob))
         async with self._usage.reserved(tenant, share):
-            answer = await self._redis.run_on_session("create_session", keys, state.blob, *pairs)
+            answer = await self._redis.run_on_session("create_session", keys, asked, state.blob, *pairs)
+            if answer[0] == "reused":
+                raise KeyReusedError
         if not answer[3]:
             await self._usage.change(tenant, -share)
         created = fields_of(answer[1])
@@ -144,6 +150,12 @@ class Sessions(Metered):
         await self._index(tenant).remove(entry(int(fields["created_ms"]), sid))
         await self._usage.change(tenant, -held(load_session(tenant, sid, fields)))
         await self._redis.command("ZREM", READY, keys.member)
+
+    async def _made_before(self, keys: SessionKeys, asked: str) -> SessionRecord | None:
+        known = await self._redis.command("HGET", keys.session, "asked")
+        if known not in (None, asked.encode()):
+            raise KeyReusedError
+        return await self._find_session(keys.tenant, keys.sid)
 
     async def _find_session(self, tenant: str, sid: str) -> SessionRecord | None:
         fields: dict[bytes, bytes] = await self._redis.command("HGETALL", SessionKeys(tenant, sid).session)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
-from rmt_server.errors import SessionNotFoundError, SnapshotNotFoundError
+from rmt_server.errors import KeyReusedError, SessionNotFoundError, SnapshotNotFoundError
 from rmt_server.keys import SessionKeys, snapshot_key, tenant_snapshots
 from rmt_server.store.codec import dump_metadata, dump_state, load_snapshot, whole_ms
 from rmt_server.store.index import Index, entry
@@ -42,12 +42,15 @@ class Snapshots(Metered):
         focus: tuple[str, ...] = (),
         name: str = "",
         metadata: Mapping[str, str] | None = None,
+        asked: str = "",
     ) -> SnapshotRecord:
         """Keep a state: a session's (see ``session_state``) or, without ``session_id``, an imported one.
 
-        Doing it again with the same id changes nothing and returns the snapshot as it stands.
+        Doing it again with the same id changes nothing and returns the snapshot as it stands. ``asked`` is a digest
+        of what the creation asks for.
 
         Raises:
+            KeyReusedError: There is a snapshot of this id, for which something else was asked.
             QuotaExceededError: The tenant has as many snapshots, or keeps as much, as it may.
         """
         fields: dict[str, str | int | bytes] = {
@@ -63,11 +66,13 @@ class Snapshots(Metered):
         key = snapshot_key(tenant, snapshot_id)
         share = Amount(snapshots=1, kept_bytes=len(state.blob))
         async with self._usage.reserved(tenant, share):
-            _, created_ms, created = await self._redis.run("create_snapshot", (key,), whole_ms(ttl_s), *pairs)
-        if not created:
+            answer = await self._redis.run("create_snapshot", (key,), whole_ms(ttl_s), asked, *pairs)
+            if answer[0] == "reused":
+                raise KeyReusedError
+        if not answer[2]:
             await self._usage.change(tenant, -share)
         snapshot = await self.get_snapshot(tenant, snapshot_id)
-        await self._list(snapshot, entry(int(created_ms), snapshot_id))
+        await self._list(snapshot, entry(int(answer[1]), snapshot_id))
         return snapshot
 
     async def get_snapshot(self, tenant: str, snapshot_id: str) -> SnapshotRecord:
@@ -80,6 +85,17 @@ class Snapshots(Metered):
         if snapshot is None:
             raise SnapshotNotFoundError(snapshot_id)
         return snapshot
+
+    async def find_snapshot(self, tenant: str, snapshot_id: str, asked: str) -> SnapshotRecord | None:
+        """The snapshot that a creation made before, or None.
+
+        Raises:
+            KeyReusedError: There is one, for which something else was asked.
+        """
+        found = await self._redis.command("HGET", snapshot_key(tenant, snapshot_id), "asked")
+        if found not in (None, asked.encode()):
+            raise KeyReusedError
+        return await self._find_snapshot(tenant, snapshot_id)
 
     async def snapshot_state(self, tenant: str, snapshot_id: str) -> StoredState:
         """The state that a snapshot keeps.
