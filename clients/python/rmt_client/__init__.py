@@ -33,6 +33,7 @@ from rmt_client.errors import (
     UnreachableError,
     UsageError,
 )
+from rmt_client.events import Event
 from rmt_client.models import (
     Answer,
     Answers,
@@ -63,6 +64,7 @@ __all__ = [
     "ConflictError",
     "ConnectionLostError",
     "Document",
+    "Event",
     "GaveUpError",
     "Health",
     "InvalidError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -12,11 +12,12 @@ import httpx
 
 from rmt_client import protocol
 from rmt_client.base import DEFAULT_URL, BaseClient, from_httpx, new_key, to_httpx
-from rmt_client.errors import TransportError
+from rmt_client.errors import ProblemError, TransportError
+from rmt_client.events import Event, Following
 from rmt_client.flow import Action, Flow, Outcome, Pause, Read, once
 from rmt_client.models import Answer, Answers, Document, Health, Listener, Page, Session, Snapshot
 from rmt_client.options import AskOptions, SessionOptions
-from rmt_client.patience import Retry
+from rmt_client.patience import Patience, Retry
 from rmt_client.source import Readable, Source, open_source
 from rmt_client.upload import CHUNK_BYTES
 from rmt_client.wire import Call, Request, Response
@@ -159,6 +160,38 @@ class Client(BaseClient):
             **options: `AskOptions` says which there are.
         """
         return self._drive(self._ask(session_id, questions, timeout_s, **options))
+
+    def events(self, session_id: str, *, after: str | None = None) -> Iterator[Event]:
+        """Follows a session: every event once, over cut connections and other processes, until you stop.
+
+        Args:
+            session_id: The session.
+            after: The id of the last event that you know ("0-0": all that are kept); else it begins with how it stands.
+
+        Raises:
+            ProblemError: The session is gone.
+        """
+        following = Following(session_id, after, Patience(self._retry))
+        while True:
+            try:
+                with self._http.stream(**to_httpx(following.request())) as response:
+                    following.patience.met()
+                    if response.status_code == 200:
+                        for line in response.iter_lines():
+                            event = following.line(line)
+                            if event is not None:
+                                yield event
+                        error = following.ended()
+                    else:
+                        response.read()
+                        error = following.refused(from_httpx(response))
+            except httpx.RequestError as failure:
+                error = self._failure(failure)
+            except ProblemError as problem:
+                if not following.retries(problem):
+                    raise
+                error = problem
+            self._drive(following.patience.after(error))
 
     def create_snapshot(
         self, session_id: str, *, name: str | None = None, metadata: Mapping[str, str] | None = None

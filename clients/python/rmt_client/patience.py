@@ -48,6 +48,10 @@ class Patience:
         """Time until the deadline; None without one."""
         return None if self.deadline_s is None else max(0.0, self._began_s + self.deadline_s - self.clock())
 
+    def met(self) -> None:
+        """Notes that there is a server."""
+        self._met = True
+
     def moved(self) -> None:
         """Notes that the operation got somewhere, which ends the series of failures."""
         self._failing_since_s, self._tries = None, 0
@@ -91,7 +95,7 @@ class Patience:
     def send(self, request: Request) -> Flow[Response]:
         """Sends once, and remembers that there is a server."""
         response = yield from send(request)
-        self._met = True
+        self.met()
         return response
 
     def _backoff_s(self) -> float:
