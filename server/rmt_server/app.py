@@ -14,7 +14,7 @@ from rmt_server.contract import complete
 from rmt_server.events import EventStreams
 from rmt_server.intake import Intake
 from rmt_server.metrics import Metrics
-from rmt_server.middleware import Authentication, BodyLimit, RequestContext
+from rmt_server.middleware import Authentication, BodyLimit, RateLimit, RequestContext
 from rmt_server.problems import install_problems
 from rmt_server.redis_checks import warn_of_redis
 from rmt_server.routes import answers, documents, events, health, sessions, snapshots
@@ -55,15 +55,17 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     app.state.scheduler, app.state.service = scheduler, service
     app.state.intake = Intake(store, service, scheduler, settings, metrics)
     app.state.events = EventStreams(store, scheduler, settings)
-    _add_middleware(app, settings, metrics)
+    _add_middleware(app, settings, metrics, store)
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, store: Store) -> None:
     """What a request passes, from the last to the first."""
     keys = settings.key_ring()
     keys.announce()
     app.add_middleware(BodyLimit, limit_bytes=settings.max_json_bytes, idle_s=settings.body_idle_s)
+    if settings.rate_limit:
+        app.add_middleware(RateLimit, rates=store.rates(settings.rate_limit))
     app.add_middleware(Authentication, keys=keys, open_paths=OPEN_PATHS)
     if settings.trusts_loopback:
         app.add_middleware(NoForeignPages, origins=settings.origins)

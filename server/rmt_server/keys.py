@@ -15,6 +15,7 @@
 ``rmt:{tenant}:snapshots``              zset    index of a tenant's snapshots, by creation
 ``rmt:{tenant}:usage``                  hash    what a tenant with quotas has: counters, and when they were set
 ``rmt:{tenant}:tokens:<day>``           string  the tokens that a tenant with quotas has spent on a day, in UTC
+``rmt:rate:{…/tenant/…}``               string  a tenant's calls in this window; ``…/-1``: in the last one
 ``rmt:ready``                           zset    ``tenant:sid`` of sessions to be read, by when they are due
 ``rmt:replicas``                        zset    processes that read, by when they stop to count
 ``rmt:sweep``                           string  the process that looks for forgotten sessions this time
@@ -25,7 +26,8 @@ All keys of a session carry one hash tag, so one Redis Cluster node holds them a
 all. They expire together: every change sets all of them to the session's expiry. A snapshot has its own.
 The indexes and ``ready`` do not expire: they hold no content. Whoever meets an entry whose session or snapshot
 is gone removes it, and the sweep meets them all. ``replicas`` and ``sweep`` expire soon after they were last
-written, ``usage`` after an hour, ``tokens`` with their day.
+written, ``usage`` after an hour, ``tokens`` with their day,
+the counters of calls after two windows.
 """
 
 import re
@@ -34,6 +36,7 @@ from dataclasses import dataclass
 
 from rmt_server.errors import SessionNotFoundError, SnapshotNotFoundError
 
+RATES = "rmt:rate"
 READY = "rmt:ready"
 REPLICAS = "rmt:replicas"
 SWEEP = "rmt:sweep"

@@ -12,13 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rmt_server.auth import KeyRing
 from rmt_server.browsers import add_security_headers
-from rmt_server.errors import SlowBodyError, TooLargeError, UnauthorizedError
+from rmt_server.errors import BusyError, SlowBodyError, TooLargeError, UnauthorizedError
 from rmt_server.logs import about, note
 from rmt_server.metrics import Metrics
 from rmt_server.problems import problem_answer, unexpected
 from rmt_server.requests import declared_bytes
+from rmt_server.store import Rates
 
-__all__ = ["Authentication", "BodyLimit", "RequestContext"]
+__all__ = ["Authentication", "BodyLimit", "RateLimit", "RequestContext"]
 
 _access = logging.getLogger("rmt_server.access")
 _NO_ANSWER = 499
@@ -132,6 +133,25 @@ class Authentication:
             caller = None
         note(tenant=caller.tenant if caller else None)
         scope.setdefault("state", {})["caller"] = caller
+        await self.app(scope, receive, send)
+
+
+class RateLimit:
+    """Counts each tenant's calls, and refuses those that are too many; not those that watch over the server."""
+
+    def __init__(self, app: ASGIApp, rates: Rates) -> None:
+        self.app = app
+        self.rates = rates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        caller = scope.get("state", {}).get("caller")
+        if scope["type"] == "http" and caller is not None and scope["path"] not in _PROBES:
+            try:
+                await self.rates.require(caller.tenant)
+            except BusyError as error:
+                await problem_answer(Request(scope), error)(scope, receive, send)
+                return
         await self.app(scope, receive, send)
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from limits import parse
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     max_metadata_bytes: Bytes = Field(4096, description="Metadata of a session or snapshot, as JSON.")
     max_waiting_questions: Count = Field(1024, description="Questions that wait for the engine; above it 503.")
 
+    rate_limit: str = Field("", description="Calls of one tenant, such as `600/minute`; empty: no limit.")
     max_tenant_sessions: Quota = Field(0, description="Sessions of one tenant; 0: no limit.")
     max_tenant_snapshots: Quota = Field(0, description="Snapshots of one tenant; 0: no limit.")
     max_tenant_kept_bytes: Quota = Field(0, description="Text and memories kept for one tenant; 0: no limit.")
@@ -109,6 +111,13 @@ class Settings(BaseSettings):
         if url.get_secret_value():
             check_redis_url(url.get_secret_value())
         return url
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_a_rate(cls, value: str) -> str:
+        if value:
+            parse(value)
+        return value
 
     @model_validator(mode="after")
     def _refuse_open_door(self) -> Self:

@@ -17,8 +17,8 @@ from redis.crc import key_slot
 from redis.retry import Retry
 
 from rmt_server.embedded_redis import EmbeddedRedis
-from rmt_server.errors import FencedError, StoreUnavailableError
-from rmt_server.store import Store, StoredState
+from rmt_server.errors import FencedError, RateLimitedError, StoreUnavailableError
+from rmt_server.store import Quotas, Store, StoredState
 from rmt_server.store import connection as connection_module
 from rmt_server.store.connection import Connection
 
@@ -78,12 +78,12 @@ async def one_life(store: Store) -> None:
 
 async def test_every_script_stays_in_one_slot(bench, each_redis_url: str) -> None:
     line = ListeningConnection(each_redis_url)
-    await one_life(Store(line))
+    await one_life(Store(line, Quotas(sessions=9, tokens_day=1000)))
     await line.close()
     assert {script for script, _ in line.heard} == SCRIPTS
     for script, keys in line.heard:
         assert len({key_slot(key.encode()) for key in keys}) == 1, script
-    assert bench.names() == set()
+    assert {name.split(":")[2] for name in bench.names()} == {"usage", "tokens"}  # these expire
 
 
 async def test_a_redis_that_forgot_the_scripts_gets_them_again(bench) -> None:
@@ -217,6 +217,10 @@ def form_cluster(port: int) -> None:
 
 
 async def test_on_a_redis_cluster(cluster_url: str) -> None:
-    store = Store.connect(cluster_url)
+    store = Store.connect(cluster_url, quotas=Quotas(sessions=9, tokens_day=1000))
     await one_life(store)
+    rates = store.rates("1/minute")
+    await rates.require("t")
+    with pytest.raises(RateLimitedError):
+        await rates.require("t")
     await store.close()

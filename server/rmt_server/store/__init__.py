@@ -1,6 +1,7 @@
 """The store room: the only one that speaks Redis. Each atomic change is one Lua file beside this."""
 
 from rmt_server.store.limits import BLOCK_BYTES, FINISHED_DOCUMENTS, KEPT_EVENTS, PENDING_DOCUMENTS, READ_BYTES
+from rmt_server.store.rates import Rates
 from rmt_server.store.records import (
     Boundary,
     DocumentRecord,
@@ -32,6 +33,7 @@ __all__ = [
     "Lease",
     "Page",
     "Quotas",
+    "Rates",
     "SessionRecord",
     "SnapshotRecord",
     "Store",

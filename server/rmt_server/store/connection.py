@@ -89,9 +89,14 @@ class Connection:
         self.observe: Observe | None = None
         """Is told every script or command that was run, and how long it took, in vain or not."""
 
+    @property
+    def client(self) -> Redis | RedisCluster:
+        """The bare client, for packages that need one; what they meet has to be `translated`."""
+        return self._client
+
     async def run(self, script: str, keys: tuple[str, ...], *arguments: Argument) -> list[Any]:
         """Run one script: its answer, of which the first item says what happened."""
-        with self._timed(script), _translated():
+        with self._timed(script), translated():
             answer = await self._evaluate(self._scripts[script], (len(keys), *keys, *arguments))
         return [answer[0].decode(), *answer[1:]]
 
@@ -118,12 +123,12 @@ class Connection:
 
     async def command(self, *arguments: Argument) -> Any:
         """Run one command on one key."""
-        with self._timed(str(arguments[0])), _translated():
+        with self._timed(str(arguments[0])), translated():
             return await self._client.execute_command(*arguments)
 
     async def scan(self, pattern: str) -> AsyncIterator[bytes]:
         """Walk over all keys that match, on every node."""
-        with _translated():
+        with translated():
             async for key in self._client.scan_iter(match=pattern, count=500):
                 yield key
 
@@ -134,14 +139,14 @@ class Connection:
 
     async def info(self) -> dict[str, Any]:
         """What Redis says about itself; of a cluster, any one node."""
-        with _translated():
+        with translated():
             if isinstance(self._client, RedisCluster):
                 return dict(await self._client.info(target_nodes=RedisCluster.RANDOM))
             return dict(await self._client.info())
 
     async def setting(self, name: str) -> str:
         """One of Redis's settings; empty where it does not tell."""
-        with _translated():
+        with translated():
             try:
                 found: dict[Any, Any] = await self._client.config_get(name)
             except exceptions.ResponseError:  # no permission, or a hosted Redis that knows no CONFIG
@@ -150,7 +155,7 @@ class Connection:
 
     async def time(self) -> tuple[int, int]:
         """The clock of Redis: seconds and microseconds."""
-        with self._timed("TIME"), _translated():
+        with self._timed("TIME"), translated():
             seconds, microseconds = await self._client.time()
         return int(seconds), int(microseconds)
 
@@ -169,7 +174,8 @@ class Connection:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Whatever keeps Redis from answering, or from taking a change, becomes `StoreUnavailableError`."""
     try:
         yield
     except (exceptions.RedisError, OSError) as error:

@@ -4,6 +4,7 @@ from rmt_server.store.documents import Documents
 from rmt_server.store.events import Events
 from rmt_server.store.examination import Examination
 from rmt_server.store.leases import Leases
+from rmt_server.store.rates import Rates
 from rmt_server.store.replicas import Replicas
 from rmt_server.store.sessions import Sessions
 from rmt_server.store.snapshots import Snapshots
@@ -17,6 +18,10 @@ class Store(Sessions, Documents, Text, Leases, Snapshots, Events, Replicas, Exam
     caller cannot know which: creating again is harmless, an append tells by its offset, a commit by its
     revision.
     """
+
+    def rates(self, limit: str) -> Rates:
+        """A limit for each tenant's calls, such as ``600/minute``."""
+        return Rates(self._redis, limit)
 
     async def close(self) -> None:
         """Close every connection."""
