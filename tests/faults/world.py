@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Self
 
-import httpx
 import redis
 from tests.faults.plan import Blow, Fault, RunPlan
 from tests.faults.replica import Replica
@@ -220,7 +220,11 @@ class World:
 
 
 def _answers(replica: Replica, path: str) -> bool:
+    connection = HTTPConnection("127.0.0.1", replica.port, timeout=2.0)
     try:
-        return httpx.get(f"{replica.url}/{path}", timeout=2.0).status_code == 200
-    except httpx.TransportError:
+        connection.request("GET", f"/{path}")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()
