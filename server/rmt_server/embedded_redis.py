@@ -94,8 +94,8 @@ def find_redis_server() -> Path:
 class EmbeddedRedis:
     """A redis-server of our own, with its data, log and socket under ``data_dir``; a context manager.
 
-    Every write is in the append-only file before it is answered: killing Redis loses nothing.
-    ``append_fsync`` says what a power cut may cost: ``always`` nothing, ``everysec`` up to the last second.
+    ``append_fsync`` says what a kill or a power cut may cost. ``always``: nothing, since every write is on disk before
+    it is answered. ``everysec``: up to the last second, or two while the disk is busy.
     """
 
     def __init__(
