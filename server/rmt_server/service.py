@@ -107,6 +107,7 @@ class Service:
             focus=state.focus,
             keep_text=keep_text,
             metadata=metadata,
+            asked=creation.asked,
         )
         note(session_id=session.id)
         self._scheduler.wake()

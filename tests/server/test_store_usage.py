@@ -170,7 +170,7 @@ async def test_tokens_of_a_day_at_their_quota(counted: Counted) -> None:
     key = next(name for name in counted.names() if ":tokens:" in name)
     assert 0 < counted.bare.pttl(key) <= 86_400_000
     counted.bare.delete(key)  # the day is over
-    await counted.append(b"x", 1, "e")
+    await counted.append(b"x", 1, "e", writer=2)
 
 
 async def test_tenants_have_quotas_of_their_own(counted: Counted) -> None:
