@@ -23,6 +23,7 @@ from tests.faults.world import World
 _EXCEPTION = re.compile(
     r"^(?:[\w.]+(?:Error|Exception|Exit|CancelledError)\b.*|.*\bCRITICAL\b.*|.*never retrieved.*)$", re.M
 )
+_FENCED = re.compile(r" dropped: .*lease")
 _CUT_OFF = "timeout graceful shutdown exceeded"  # a sender that hangs is cut off when a server stops
 
 
@@ -112,5 +113,7 @@ class Run:
     def _read_logs(self, directory: Path) -> None:
         """No server met anything that it did not expect."""
         for log in directory.glob("server-*.log"):
-            found = set(_EXCEPTION.findall(log.read_text(errors="replace")))
+            text = log.read_text(errors="replace")
+            self._counts["reader fenced"] += len(_FENCED.findall(text))
+            found = set(_EXCEPTION.findall(text))
             self._problems += [f"{log.name}: {one}" for one in found if _CUT_OFF not in one]

@@ -115,6 +115,7 @@ class World:
     def stop_servers(self) -> None:
         """Stop every server as a supervisor does."""
         for replica in self.replicas:
+            self._wait_until_up(replica)
             replica.signal(signal.SIGTERM)
         for replica in self.replicas:
             self._expect_clean(replica, replica.wait("SIGTERM"))
@@ -154,9 +155,12 @@ class World:
         return befall
 
     def _stop(self, replica: Replica) -> None:
-        """SIGTERM, once the server has come up: before that the signal ends any process."""
-        wait_for(lambda: _answers(replica, "livez"), 60, "a server to serve before it is stopped")
+        self._wait_until_up(replica)
         self._expect_clean(replica, replica.end(signal.SIGTERM))
+
+    def _wait_until_up(self, replica: Replica) -> None:
+        """A server that is still starting ends by SIGTERM as any process does, with another status."""
+        wait_for(lambda: _answers(replica, "livez"), 60, "a server to serve before it is stopped")
 
     def _expect_clean(self, replica: Replica, status: int) -> None:
         if status != 0:
