@@ -7,6 +7,7 @@ thousand.
 """
 
 import json
+import math
 import re
 import reprlib
 import struct
@@ -23,7 +24,7 @@ from rmt_model.digest import DIGEST_BLOCK_BYTES, StreamDigest
 from rmt_model.errors import StateError
 from rmt_model.tokenizer import TokenizerState
 
-__all__ = ["STATE_SCHEMA", "ReaderState"]
+__all__ = ["STATE_SCHEMA", "ReaderState", "StateOutline"]
 
 STATE_SCHEMA = 1
 _HEADER = "rmt_reader_state"
@@ -32,7 +33,40 @@ _MAX_HEADER_BYTES = 1 << 20
 _MOST = 1 << 46  # Lua's cjson writes 14 digits, and a session that begins here still has room to grow
 _FINGERPRINT = re.compile(r"[\w.-]{1,200}", re.ASCII).fullmatch
 _LENGTHS = ("pending", "held", "undecoded", "digest_rest")
+_TENSORS = {"memory": ("F32", 4, 3), "pending": ("I32", 4, 1), "text": ("U8", 1, 1)}  # type, its bytes, dimensions
 _COUNTERS = ("bytes_read", "tokens_read", "segments_read", "documents_read")
+
+
+@dataclass(frozen=True)
+class StateOutline:
+    """What a state's file says of itself, checked against its size: all that is known before a tensor is copied.
+
+    Attributes:
+        fingerprint: The checkpoint whose memory it is.
+        memory_shape: [lanes, M, d].
+        header: The state's own header, whose other fields nobody has checked.
+    """
+
+    fingerprint: str
+    memory_shape: tuple[int, int, int]
+    header: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Read the outline of a file; what that allocates depends on the size of its header alone.
+
+        Raises:
+            StateError: Not safetensors, truncated, of another schema, or not the tensors of a state.
+        """
+        outer, size_bytes = _outer_header(data)
+        header = _own_header(outer)
+        tensors = {name: one for name, one in outer.items() if name != "__metadata__"}
+        try:
+            _require_layout(tensors, size_bytes)
+            lanes, slots, hidden = tensors["memory"]["shape"]
+            return cls(str(header["fingerprint"]), (lanes, slots, hidden), header)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StateError(f"the state's header does not describe a reader state: {error!r}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +143,7 @@ class ReaderState:
         Raises:
             StateError: Not safetensors, truncated, of another schema, or its header contradicts its tensors.
         """
-        header = _read_header(data)
+        header = StateOutline.of(data).header
         try:
             tensors = load(data)
         except (SafetensorError, ValueError, TypeError, KeyError) as error:  # KeyError: a type unknown to NumPy
@@ -121,12 +155,8 @@ class ReaderState:
 
     @classmethod
     def _assemble(cls, header: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Self:
-        _require(set(tensors) == {"memory", "pending", "text"}, "it lacks tensors, or has unknown ones")
         memory, pending, text = tensors["memory"], tensors["pending"], tensors["text"]
-        _require(memory.dtype == np.float32 and memory.ndim == 3, "memory must be float32 [lanes, M, d]")
         _require(bool(np.isfinite(memory).all()), "memory holds values that are not finite")
-        _require(pending.dtype == np.int32 and pending.ndim == 1, "pending must be int32 [n]")
-        _require(text.dtype == np.uint8 and text.ndim == 1, "text must be uint8 [n]")
         focus = _checked_focus(header["focus"], len(memory))
         counts = _checked_counts(header)
         _require(counts["pending"] <= len(pending), "it counts more pending tokens than it holds")
@@ -174,10 +204,10 @@ def _checked_text(text: bytes, counts: dict[str, int]) -> tuple[str, bytes, byte
     return text[:held].decode(), torn, text[held + undecoded : end]
 
 
-def _read_header(data: bytes) -> dict[str, Any]:
-    """The state's own header, read without allocating what a lying file claims to hold.
+def _outer_header(data: bytes) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and the bytes behind it that tensors may take.
 
-    A safetensors file begins with the length of its JSON header, 8 bytes, little-endian.
+    The file begins with the length of its JSON header, 8 bytes, little-endian.
     """
     if len(data) < 8:
         raise StateError("the state is truncated: a safetensors file has at least 8 bytes")
@@ -185,13 +215,35 @@ def _read_header(data: bytes) -> dict[str, Any]:
     if length > min(_MAX_HEADER_BYTES, len(data) - 8):
         raise StateError("the state is not a safetensors file, or it is truncated")
     try:
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_HEADER])
+        return dict(json.loads(data[8 : 8 + length].decode())), len(data) - 8 - length
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StateError("the file is not a reader state: its header is no JSON object") from error
+
+
+def _own_header(outer: dict[str, Any]) -> dict[str, Any]:
+    try:
+        header = json.loads(outer["__metadata__"][_HEADER])
         schema = header["schema"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StateError("the file is not a reader state: its header says nothing about one") from error
     if schema != STATE_SCHEMA:
         raise StateError(f"the state has schema {reprlib.repr(schema)}; this program reads {STATE_SCHEMA}")
     return dict(header)
+
+
+def _require_layout(tensors: dict[str, Any], size_bytes: int) -> None:
+    """Refuse tensors of another type or shape than a state's, or that do not fill the file one after another."""
+    _require(tensors.keys() == _TENSORS.keys(), "it lacks tensors, or has unknown ones")
+    places = []
+    for name, (dtype, width, dimensions) in _TENSORS.items():
+        shape, place = tensors[name]["shape"], tensors[name]["data_offsets"]
+        _require(tensors[name]["dtype"] == dtype and len(shape) == dimensions, f"{name} must be {dtype} [{dimensions}]")
+        _require(all(type(n) is int and n >= 0 for n in (*shape, *place)), f"{name} has a size that is none")
+        _require(len(place) == 2 and place[1] - place[0] == math.prod(shape) * width, f"{name} has another size")
+        places.append((place[0], place[1]))
+    ends = [0, *(end for _, end in sorted(places))]
+    _require([start for start, _ in sorted(places)] == ends[:-1], "its tensors do not follow one another")
+    _require(ends[-1] == size_bytes, "its tensors do not fill it")
 
 
 def _padded(values: NDArray[Any], unit: int) -> NDArray[Any]:

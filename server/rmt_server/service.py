@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rmt_model.answering import Answer, Question
 from rmt_model.errors import QuestionError, StateError
 from rmt_model.reader import MAX_HELD_CHARS
-from rmt_model.state import ReaderState
+from rmt_model.state import ReaderState, StateOutline
 from rmt_server.errors import (
     BusyError,
     DamagedSnapshotError,
@@ -288,17 +288,24 @@ class Service:
 
     def _imported(self, content: bytes) -> ReaderState:
         try:
+            self._require_size(StateOutline.of(content))
             state = ReaderState.from_bytes(content)
             self._require_own(state.fingerprint)
             self._scheduler.engine.check(state)
         except StateError as error:
             raise DamagedSnapshotError(f"{error}.") from error
         self._require_plausible(state)
-        if state.lanes > self._settings.max_focuses:
-            raise UnprocessableError(
-                f"The snapshot has {state.lanes} lanes; the limit is {self._settings.max_focuses}."
-            )
         return state
+
+    def _require_size(self, outline: StateOutline) -> None:
+        """Refuse a memory of another size than a session may have, before any of it is copied."""
+        lanes, *of_lane = outline.memory_shape
+        wanted = [self._checkpoint.config.memory_tokens, self._checkpoint.model.hidden]
+        if of_lane != wanted:
+            self._require_own(outline.fingerprint)
+            raise StateError(f"the state has {of_lane} for each lane, the model {wanted}")
+        if lanes > self._settings.max_focuses:
+            raise UnprocessableError(f"The snapshot has {lanes} lanes; the limit is {self._settings.max_focuses}.")
 
     def _require_plausible(self, state: ReaderState) -> None:
         """Refuse what no reader leaves behind, and nothing could go on with."""

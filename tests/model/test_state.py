@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+import rmt_model.state
 from rmt_model.errors import StateError
-from rmt_model.state import ReaderState
+from rmt_model.state import ReaderState, StateOutline
 from rmt_model.tokenizer import TokenizerState
 
 M, D = 4, 32
@@ -173,6 +174,11 @@ DAMAGED: dict[str, Callable[[], bytes]] = {
     "memory of nothing but astronomic": lambda: with_outer(memory={"shape": [0, 1 << 62, 4], "data_offsets": [0, 0]}),
     "memory of negative shape": lambda: with_outer(memory={"shape": [-2, -M, D]}),
     "memory that lies elsewhere": lambda: with_outer(memory={"data_offsets": [1 << 40, (1 << 40) + 1024]}),
+    "memory that is described by a list": lambda: file_of(parts()[0] | {"memory": [1]}, parts()[2]),
+    "memory without a shape": lambda: file_of(parts()[0] | {"memory": {"dtype": "F32"}}, parts()[2]),
+    "memory of a shape in truths": lambda: with_outer(memory={"shape": [2, M, True]}),
+    "memory of a shape in fractions": lambda: with_outer(memory={"shape": [2.0, M, D]}),
+    "tensors in front of a gap": lambda: with_outer(text={"data_offsets": [1 << 20, (1 << 20) + 8192]}),
     "memory that overlaps": lambda: with_outer(memory={"data_offsets": [8, 8 + 2 * M * D * 4]}),
     "pending of another type": lambda: with_tensors(pending=np.zeros(256, np.int64)),
     "pending of two dimensions": lambda: with_tensors(pending=np.zeros((16, 16), np.int32)),
@@ -195,6 +201,32 @@ def test_damage_is_refused_without_large_allocations(damage: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 24
     finally:
         tracemalloc.stop()
+
+
+LYING = [name for name in DAMAGED if name.startswith(("memory of", "memory that", "pending of", "text of", "tensors"))]
+
+
+@pytest.mark.parametrize("damage", [*LYING, "no text", "one tensor more", "longer than its tensors"])
+def test_a_lie_about_sizes_is_refused_before_a_tensor_is_touched(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: bytes) -> None:
+        raise AssertionError("tensors were read")
+
+    monkeypatch.setattr(rmt_model.state, "load", load)
+    with pytest.raises(StateError):
+        ReaderState.from_bytes(DAMAGED[damage]())
+    with pytest.raises(AssertionError, match="tensors were read"):
+        ReaderState.from_bytes(GOOD)
+
+
+def test_the_outline_of_a_large_state_is_read_without_its_tensors() -> None:
+    data = state_of(memory=np.zeros((2, 1 << 10, 1 << 10), np.float32)).to_bytes()
+    tracemalloc.start()
+    try:
+        outline = StateOutline.of(data)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 16
+    finally:
+        tracemalloc.stop()
+    assert (outline.fingerprint, outline.memory_shape) == ("fingerprint", (2, 1 << 10, 1 << 10))
 
 
 def test_the_helpers_make_good_files_where_nothing_is_changed() -> None:
