@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from rmt_model.engine import Engine
 from rmt_server.browsers import NoForeignPages, allow_origins
@@ -27,6 +28,8 @@ from rmt_server.store import Store
 __all__ = ["create_app", "openapi"]
 
 _log = logging.getLogger(__name__)
+# FastAPI's own would send queries, which may hold a focus, and messages of errors; `traces` says less.
+_NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)
 _DESCRIPTION = "Reads documents of any length through a Recurrent Memory Transformer, and answers questions about them."
 
 
@@ -89,6 +92,7 @@ def _described(lifespan: object) -> FastAPI:
         responses={"4XX": {"description": "A problem"}},  # instead of FastAPI's own form of errors
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
     )
     install_problems(app)
     for noun in (sessions, events, documents, answers, snapshots, health):

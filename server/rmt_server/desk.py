@@ -4,6 +4,8 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
+from opentelemetry.trace import SpanContext
+
 from rmt_server.reading import Reading
 
 __all__ = ["Desk"]
@@ -17,6 +19,7 @@ class Desk:
         refill: Fetches text ahead, while it runs.
         commit: Stores progress or renews the lease, while it runs.
         committed_s: When progress was last committed, by the monotonic clock.
+        step: The last step that read a segment of it, in a trace.
         yielding: Whether the place goes to another session as soon as what was read is committed.
     """
 
@@ -25,6 +28,7 @@ class Desk:
     commit: "asyncio.Task[None] | None" = None
     committed_s: float = field(default_factory=time.monotonic)
     yielding: bool = False
+    step: SpanContext | None = None
 
     @property
     def idle(self) -> bool:

@@ -14,6 +14,7 @@ from rmt_server.redis_checks import judge_checkpoints, judge_redis, judge_timing
 from rmt_server.redis_url import shown_redis_url
 from rmt_server.settings import LOOPBACK_HOSTS, Settings
 from rmt_server.store import Store
+from rmt_server.traces import traces_wanted
 
 __all__ = ["examine"]
 
@@ -32,6 +33,7 @@ def examine(given: Mapping[str, Any], environment: Mapping[str, str]) -> Iterato
     yield from wrong or [Finding("settings", "ok", "all have values that can be used")]
     yield from _unknown(environment)
     yield _exposure(settings)
+    yield _traces(environment)
     url = settings.redis_url.get_secret_value()
     sessions: dict[str, int] = {}
     if url:
@@ -84,6 +86,16 @@ def _exposure(settings: Settings) -> Finding:
 
 def _yes(asks: bool) -> str:
     return "asked for" if asks else "not asked for"
+
+
+def _traces(environment: Mapping[str, str]) -> Finding:
+    """Whether traces go where they are wanted."""
+    try:
+        wanted = traces_wanted(environment)
+    except StartupError as error:
+        mend = "Install the packages, or unset OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_ENDPOINT"
+        return Finding("traces", "problem", str(error), mend)
+    return Finding("traces", "ok", "sent by OpenTelemetry" if wanted else "not asked for")
 
 
 async def _redis(url: str) -> tuple[list[Finding], dict[str, int]]:

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 
+from opentelemetry.trace import Span, StatusCode, format_trace_id
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,11 +19,14 @@ from rmt_server.metrics import Metrics
 from rmt_server.problems import problem_answer, unexpected
 from rmt_server.requests import declared_bytes
 from rmt_server.store import Rates
+from rmt_server.traces import request_span
 
 __all__ = ["Authentication", "BodyLimit", "RateLimit", "RequestContext"]
 
 _access = logging.getLogger("rmt_server.access")
 _NO_ANSWER = 499
+_FIRST_SERVER_ERROR = 500
+_NO_ROUTE = "unknown"
 _PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 _REQUEST_ID = re.compile(r"[\w.\-]{1,64}", re.ASCII)
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -45,7 +49,8 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
-        with about(request_id=exchange.request_id):
+        with about(request_id=exchange.request_id), request_span(exchange.method, Headers(scope=scope)) as span:
+            _note_trace(span)
             try:
                 await self.app(scope, exchange.receive, exchange.send)
             except Exception as error:
@@ -53,6 +58,7 @@ class RequestContext:
                     raise
                 await unexpected(Request(scope), error)(scope, receive, exchange.send)
             finally:
+                exchange.describe(span)
                 self._account(exchange)
 
     def _account(self, exchange: "_Exchange") -> None:
@@ -74,6 +80,12 @@ class RequestContext:
         )
 
 
+def _note_trace(span: Span) -> None:
+    """Let the lines about a request name its trace."""
+    if span.is_recording():
+        note(trace_id=format_trace_id(span.get_span_context().trace_id))
+
+
 class _Exchange:
     """One request and its answer, watched as they pass by."""
 
@@ -90,7 +102,20 @@ class _Exchange:
     @property
     def route(self) -> str:
         """The path as the routes write it, without anything of the caller's choice; known once one was found."""
-        return getattr(self._scope.get("route"), "path", "unknown")
+        return getattr(self._scope.get("route"), "path", _NO_ROUTE)
+
+    def describe(self, span: Span) -> None:
+        """Tell a span what is known of the request now."""
+        if self.route != _NO_ROUTE:
+            span.update_name(f"{self.method} {self.route}")
+            span.set_attribute("http.route", self.route)
+        span.set_attribute("http.response.status_code", self.status)
+        span.set_attribute("rmt.request_id", self.request_id)
+        session_id = self._scope.get("path_params", {}).get("sid")
+        if session_id is not None:
+            span.set_attribute("rmt.session_id", session_id)
+        if self.status >= _FIRST_SERVER_ERROR:
+            span.set_status(StatusCode.ERROR)
 
     async def receive(self) -> Message:
         """What comes in, counted."""

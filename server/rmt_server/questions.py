@@ -7,12 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from opentelemetry.trace import Span
+
 from rmt_model.answering import Answer, Question, answer
 from rmt_model.engine import Engine, EngineFullError
 from rmt_model.errors import RmtModelError
 from rmt_model.state import ReaderState
 from rmt_server.errors import BusyError
 from rmt_server.metrics import Metrics
+from rmt_server.traces import current_span
 
 __all__ = ["QuestionQueue"]
 
@@ -30,6 +33,7 @@ class _Asked:
     state: ReaderState
     questions: Sequence[Question]
     answers: "asyncio.Future[list[Answer]]"
+    span: Span
     begun: bool = False
 
     def give_up(self, error: Exception) -> None:
@@ -62,7 +66,7 @@ class QuestionQueue:
         if self._waiting and len(self) + len(questions) > self._limit:
             raise BusyError(f"{len(self)} questions wait for the engine.", retry_after_s=1.0)
         loop = asyncio.get_running_loop()
-        asked = _Asked(state, questions, loop.create_future())
+        asked = _Asked(state, questions, loop.create_future(), current_span())
         late = BusyError(f"The engine did not come to the question within {self._wait_s:g} s.", retry_after_s=5.0)
         timer = loop.call_later(self._wait_s, asked.give_up, late)
         asked.answers.add_done_callback(lambda _: timer.cancel())
@@ -79,6 +83,7 @@ class QuestionQueue:
                 continue
             asked.begun = True
             started = time.monotonic()
+            asked.span.add_event("on the engine")
             try:
                 answers = await on_engine(partial(answer, self._engine, asked.state, asked.questions))
             except (RmtModelError, EngineFullError) as error:

@@ -29,6 +29,7 @@ from rmt_server.reading import Reading
 from rmt_server.replica import Replica
 from rmt_server.settings import Settings
 from rmt_server.store import Lease, Store, StoredState
+from rmt_server.traces import Attributes, span
 
 __all__ = ["Scheduler"]
 
@@ -115,9 +116,10 @@ class Scheduler:
         """
         if self._stopping or self.failure is not None:
             raise BusyError("The server is stopping.", retry_after_s=1.0)
-        answers = self._questions.put(state, questions)
-        self._wake.set()
-        return await answers
+        with span("answer", {"rmt.questions": len(questions)}):
+            answers = self._questions.put(state, questions)
+            self._wake.set()
+            return await answers
 
     async def watch(self, key: Key, timeout_s: float) -> None:
         """Wait until this process commits progress of a session, or for at most `timeout_s`."""
@@ -198,20 +200,29 @@ class Scheduler:
 
     async def _read_step(self) -> None:
         """Read the next segment of as many sessions as fit into a batch, each in its turn."""
-        batch, tokens = self._choose()
+        batch, tokens, desks = self._choose()
         if not batch:
             return
+        sessions = [desk.reading.key[1] for desk in desks]
         started = time.monotonic()
-        await self._on_engine(partial(self.engine.read, batch))
+        counts: Attributes = {"rmt.lanes": len(batch), "rmt.tokens": tokens, "rmt.session_ids": sessions}
+        with span("step", counts) as step:
+            await self._on_engine(partial(self.engine.read, batch))
+        for desk in desks:
+            desk.step = step.get_span_context()
         self._metrics.step_seconds.observe(time.monotonic() - started)
         self._metrics.step_lanes.observe(len(batch))
         self._metrics.lane_segments.inc(len(batch))
         self._metrics.tokens_read.inc(tokens)
 
-    def _choose(self) -> tuple[list[LaneSegment], int]:
-        """Lanes of the next step: sessions take turns, a session's lanes stay together, the first always fits."""
+    def _choose(self) -> tuple[list[LaneSegment], int, list[Desk]]:
+        """Lanes of the next step, their tokens, and whose they are.
+
+        Sessions take turns, a session's lanes stay together, and the first always fits.
+        """
         batch: list[LaneSegment] = []
         tokens = 0
+        desks: list[Desk] = []
         for _ in range(len(self._turns)):
             key = self._turns[0]
             desk = self._desks[key]
@@ -222,7 +233,8 @@ class Scheduler:
                 rows, length = desk.reading.next_segments()
                 batch.extend(rows)
                 tokens += length
-        return batch, tokens
+                desks.append(desk)
+        return batch, tokens, desks
 
     async def _archive(self) -> None:
         """Fetch text ahead, commit what is due beside the next step, and let go of sessions that are read."""
@@ -254,11 +266,14 @@ class Scheduler:
             memory = await self._on_engine(partial(self.engine.memory, reading.slots))
             state, finished = await reading.progress(memory)
             desk.committed_s = now
-            desk.commit = self._beside(self._commit(reading, state, finished))
+            desk.commit = self._beside(self._commit(desk, state, finished))
 
-    async def _commit(self, reading: Reading, state: StoredState, finished: tuple[str, ...]) -> None:
-        with self._metrics.commit_seconds.time():
-            await reading.commit(state, finished)
+    async def _commit(self, desk: Desk, state: StoredState, finished: tuple[str, ...]) -> None:
+        """Store progress; in a trace it follows the session's last step."""
+        tenant, session_id = desk.reading.key
+        facts: Attributes = {"rmt.tenant": tenant, "rmt.session_id": session_id, "rmt.read_bytes": state.read_bytes}
+        with self._metrics.commit_seconds.time(), span("commit", facts, after=(desk.step,)):
+            await desk.reading.commit(state, finished)
         self._metrics.state_bytes.observe(len(state.blob))
 
     async def _rest(self) -> None:
@@ -281,7 +296,7 @@ class Scheduler:
                         await task
                 memory = await self._on_engine(partial(self.engine.memory, desk.reading.slots))
                 if desk.reading.has_news:
-                    await self._commit(desk.reading, *await desk.reading.progress(memory))
+                    await self._commit(desk, *await desk.reading.progress(memory))
                 await self._let_go(desk.reading.lease)
                 self._forget(desk)
             except (RmtServerError, RmtModelError) as error:

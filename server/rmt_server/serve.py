@@ -1,6 +1,7 @@
 """serve: a store, an engine and the app around them, until a signal."""
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ from rmt_server.protocol import http_config
 from rmt_server.redis_keeper import RedisKeeper
 from rmt_server.settings import Settings
 from rmt_server.store import Quotas, Store
+from rmt_server.traces import start_traces
 
 __all__ = ["serve"]
 
@@ -47,6 +49,7 @@ def serve(settings: Settings) -> None:
         RmtModelError: The checkpoint cannot be loaded.
     """
     with ExitStack() as stack:
+        stack.callback(start_traces(os.environ))
         redis_url = settings.redis_url.get_secret_value()
         if not redis_url:
             redis = stack.enter_context(EmbeddedRedis(settings.data_dir / "redis", append_fsync=settings.redis_fsync))

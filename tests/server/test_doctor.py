@@ -71,7 +71,16 @@ def test_a_good_redis_is_all_right(capsys: pytest.CaptureFixture[str], bare: "re
     assert checks.pop("redis distance") in ("ok", "warning")  # the machine may be busy
     assert checks == dict.fromkeys(
         [
-            *("settings", "access", "redis", "redis version", "redis role", "redis persistence", "redis eviction"),
+            *(
+                "settings",
+                "access",
+                "traces",
+                "redis",
+                "redis version",
+                "redis role",
+                "redis persistence",
+                "redis eviction",
+            ),
             *("redis memory", "redis clock", "device", "checkpoint"),
         ],
         "ok",
