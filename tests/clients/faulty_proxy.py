@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import socketserver
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Self
@@ -35,7 +36,22 @@ class Refuse:
     headers: str = "Retry-After: 0\r\n"
 
 
-Fault = Cut | LoseAnswer | Twice | Refuse
+@dataclass(frozen=True)
+class Delay:
+    """Take so long before the server gets the request."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Take all of it, or so many bytes of the body, pass that on, and then keep still on both sides until the client
+    has left."""
+
+    body_bytes: int | None = None
+
+
+Fault = Cut | LoseAnswer | Twice | Refuse | Delay | Stall
 
 
 class FaultyProxy:
@@ -104,7 +120,8 @@ class Exchange(socketserver.BaseRequestHandler):
             return
         fault = self.server.proxy.next_fault(head.split(b" ", 1)[0].decode())
         length = content_length(head)
-        wanted = min(length, fault.body_bytes) if isinstance(fault, Cut) else length
+        most = fault.body_bytes if isinstance(fault, Cut | Stall) else None
+        wanted = length if most is None else min(length, most)
         while len(body) < wanted:
             body += client.recv(min(65536, wanted - len(body)))
         body = body[:wanted]
@@ -116,11 +133,24 @@ class Exchange(socketserver.BaseRequestHandler):
         if isinstance(fault, Cut):
             self.forward(head, body, answer=False)
             return
+        if isinstance(fault, Stall):
+            self.stall(head, body)
+            return
+        if isinstance(fault, Delay):
+            time.sleep(fault.seconds)
         if isinstance(fault, Twice):
             self.forward(head, body)
         answer = self.forward(head, body)
         if not isinstance(fault, LoseAnswer):
             client.sendall(answer)
+
+    def stall(self, head: bytes, body: bytes) -> None:
+        """The server has what came, and its connection stays open as long as the client's."""
+        first, rest = head.split(b"\r\n", 1)
+        with socket.create_connection(self.server.proxy.target) as server:
+            server.sendall(first + b"\r\nConnection: close\r\n" + without_connection(rest) + body)
+            while self.request.recv(65536):
+                pass
 
     def forward(self, head: bytes, body: bytes, *, answer: bool = True) -> bytes:
         """Sends a request on, with a connection for itself, and returns the whole answer."""

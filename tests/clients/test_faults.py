@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rmt_client import Client, GaveUpError, Progress, Retry, ServerError, UnavailableError
+from rmt_client import Client, ConnectionLostError, GaveUpError, Progress, Retry, ServerError, UnavailableError
 
 from .conftest import API_KEY
-from .faulty_proxy import Cut, Fault, FaultyProxy, LoseAnswer, Refuse, Twice
+from .faulty_proxy import Cut, Delay, Fault, FaultyProxy, LoseAnswer, Refuse, Stall, Twice
 
 BYTES = random.Random(7).randbytes(150_000).hex().encode()
 FAULTS: dict[str, list[Fault | None]] = {
@@ -19,8 +19,26 @@ FAULTS: dict[str, list[Fault | None]] = {
     "lost answer": [LoseAnswer(), None, LoseAnswer(), LoseAnswer()],
     "sent twice": [Twice(), None, Twice()],
     "busy": [Refuse(503), Refuse(429), None, Refuse(502, ""), Refuse(504)],
+    "delay": [Delay(0.05), None, Delay(0.2), Delay(0.05)],
+    "stall": [Stall(), None, Stall(0), Stall(10_000)],
     "everything": [Cut(100), LoseAnswer(), Refuse(503), Twice(), Cut(32_000), LoseAnswer(), Refuse(429)],
 }
+IMPATIENT = Retry(give_up_s=20, first_pause_s=0.01, longest_pause_s=0.05, silence_s=0.5)
+
+
+def any_faults(seed: int, number: int) -> list[Fault | None]:
+    """A mix of all faults; the same seed gives the same."""
+    source = random.Random(seed)
+    kinds: list[Callable[[], Fault | None]] = [
+        lambda: None,
+        lambda: Cut(source.randrange(40_000)),
+        LoseAnswer,
+        Twice,
+        lambda: Refuse(source.choice([429, 502, 503, 504])),
+        lambda: Delay(source.random() * 0.1),
+        lambda: Stall(source.choice([None, source.randrange(40_000)])),
+    ]
+    return [source.choice(kinds)() for _ in range(number)]
 
 
 def pieces() -> Iterator[bytes]:
@@ -44,14 +62,42 @@ def whole(server_url: str) -> tuple[int, str]:
 @pytest.mark.parametrize("source", ["bytes", "stream"])
 @pytest.mark.parametrize("faults", FAULTS)
 def test_faults_in_sending(
-    rmt: Client, shaky: Client, proxy: FaultyProxy, whole: tuple[int, str], faults: str, source: str
+    rmt: Client,
+    connect: Callable[..., Client],
+    proxy: FaultyProxy,
+    whole: tuple[int, str],
+    faults: str,
+    source: str,
 ) -> None:
     session = rmt.create_session()
     proxy.plan("PATCH", *FAULTS[faults])
-    document = shaky.read(session.id, BYTES if source == "bytes" else pieces())
+    document = connect(proxy.url, retry=IMPATIENT, chunk_bytes=1 << 15).read(
+        session.id, BYTES if source == "bytes" else pieces()
+    )
     assert proxy.exhausted
     assert document.offset == len(BYTES)
     assert arrived(rmt, session.id) == whole
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_random_mix_of_all_faults(
+    rmt: Client, connect: Callable[..., Client], proxy: FaultyProxy, whole: tuple[int, str], seed: int
+) -> None:
+    for number, method in enumerate(("POST", "PATCH", "HEAD", "GET")):
+        proxy.plan(method, *any_faults(seed * 10 + number, 6 if method == "PATCH" else 2))
+    session = rmt.create_session()
+    client = connect(proxy.url, retry=IMPATIENT, chunk_bytes=1 << 15)
+    assert client.read(session.id, pieces()).offset == len(BYTES)
+    assert arrived(rmt, session.id) == whole
+
+
+def test_a_server_that_falls_silent_is_noticed(connect: Callable[..., Client], proxy: FaultyProxy) -> None:
+    client = connect(proxy.url, retry=IMPATIENT)
+    session = client.create_session()
+    proxy.plan("GET", Stall())
+    with pytest.raises(ConnectionLostError, match="fell silent"):
+        client.get_session(session.id)
+    assert client.get_session(session.id) == session
 
 
 def test_the_last_answer_is_lost(rmt: Client, connect: Callable[..., Client], proxy: FaultyProxy) -> None:

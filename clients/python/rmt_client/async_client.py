@@ -176,7 +176,7 @@ class AsyncClient(BaseClient):
         following = Following(session_id, after, Patience(self._retry))
         while True:
             try:
-                async with self._http.stream(**to_httpx(following.request())) as response:
+                async with self._http.stream(**to_httpx(following.request(), self._retry.silence_s)) as response:
                     following.patience.met()
                     if response.status_code == 200:
                         async for line in response.aiter_lines():
@@ -257,6 +257,6 @@ class AsyncClient(BaseClient):
 
     async def _send(self, request: Request) -> Response:
         try:
-            return from_httpx(await self._http.request(**to_httpx(request)))
+            return from_httpx(await self._http.request(**to_httpx(request, self._retry.silence_s)))
         except httpx.RequestError as error:
             raise self._failure(error) from error

@@ -18,7 +18,7 @@ from rmt_client.patience import Patience, Retry
 from rmt_client.upload import Upload
 from rmt_client.waiting import read_document, until_answered, until_read
 from rmt_client.watch import Watch
-from rmt_client.wire import READ_TIMEOUT_S, Call, Request, Response
+from rmt_client.wire import Call, Request, Response
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 VERSION = "0.1.0"
@@ -91,7 +91,7 @@ def new_key() -> str:
     return uuid.uuid4().hex
 
 
-def to_httpx(request: Request) -> dict[str, Any]:
+def to_httpx(request: Request, silence_s: float) -> dict[str, Any]:
     """Spells a request as the arguments of `httpx.Client.request`."""
     return {
         "method": request.method,
@@ -100,7 +100,9 @@ def to_httpx(request: Request) -> dict[str, Any]:
         "params": dict(request.params),
         "json": request.json,
         "content": request.content,
-        "timeout": httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, read=request.read_timeout_s),
+        "timeout": httpx.Timeout(
+            silence_s, connect=CONNECT_TIMEOUT_S, read=request.read_timeout_s if request.patient else silence_s
+        ),
     }
 
 

@@ -174,7 +174,7 @@ class Client(BaseClient):
         following = Following(session_id, after, Patience(self._retry))
         while True:
             try:
-                with self._http.stream(**to_httpx(following.request())) as response:
+                with self._http.stream(**to_httpx(following.request(), self._retry.silence_s)) as response:
                     following.patience.met()
                     if response.status_code == 200:
                         for line in response.iter_lines():
@@ -255,6 +255,6 @@ class Client(BaseClient):
 
     def _send(self, request: Request) -> Response:
         try:
-            return from_httpx(self._http.request(**to_httpx(request)))
+            return from_httpx(self._http.request(**to_httpx(request, self._retry.silence_s)))
         except httpx.RequestError as error:
             raise self._failure(error) from error

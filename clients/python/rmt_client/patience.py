@@ -9,18 +9,22 @@ from dataclasses import dataclass, field
 
 from rmt_client.errors import GaveUpError, ProblemError, RmtError, TransportError, UnreachableError
 from rmt_client.flow import Flow, pause, send
-from rmt_client.wire import BUSY, Request, Response
+from rmt_client.wire import BUSY, READ_TIMEOUT_S, Request, Response
 
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The policy: jittered exponential back-off, until nothing but failures came for `give_up_s`."""
+    """The policy: jittered exponential back-off, until nothing but failures came for `give_up_s`.
+
+    A request is a failure, too, when the server says nothing for `silence_s`.
+    """
 
     give_up_s: float = 300.0
     first_pause_s: float = 0.2
     longest_pause_s: float = 10.0
+    silence_s: float = READ_TIMEOUT_S
 
 
 @dataclass(slots=True)

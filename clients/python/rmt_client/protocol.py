@@ -67,14 +67,18 @@ def ask(
 ) -> Call[Answers]:
     """Asks; the answer may wait until all that was accepted has been read."""
     wanted = _given(questions=list(questions), **options)
-    request = Request("POST", _session(session_id, "answers"), json=wanted, read_timeout_s=read_timeout_s)
+    request = Request("POST", _session(session_id, "answers"), json=wanted, read_timeout_s=read_timeout_s, patient=True)
     return Call(request, reads(Answers.from_json, 200))
 
 
 def create_snapshot(session_id: str, *, name: str | None, metadata: Mapping[str, str] | None) -> Call[Snapshot]:
     """Keeps the reading state, once everything accepted has been read: that may take a while."""
     request = Request(
-        "POST", _session(session_id, "snapshots"), json=_given(name=name, metadata=metadata), read_timeout_s=None
+        "POST",
+        _session(session_id, "snapshots"),
+        json=_given(name=name, metadata=metadata),
+        read_timeout_s=None,
+        patient=True,
     )
     return Call(request, reads(Snapshot.from_json, 201))
 

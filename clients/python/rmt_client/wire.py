@@ -18,7 +18,11 @@ BUSY = frozenset({429, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send. `read_timeout_s` None waits for the answer for as long as it takes."""
+    """What to send.
+
+    A server that says nothing for the client's `Retry.silence_s` has fallen silent. A patient request waits for its
+    answer for `read_timeout_s` instead, and for as long as it takes where that is None.
+    """
 
     method: str
     path: str
@@ -27,6 +31,7 @@ class Request:
     json: object | None = None
     content: bytes | None = None
     read_timeout_s: float | None = READ_TIMEOUT_S
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
