@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.clients.faulty_proxy import Cut, FaultyProxy, LoseAnswer, Refuse
+from tests.clients.faulty_proxy import Cut, Delay, FaultyProxy, LoseAnswer, Refuse, Stall, Twice
 from tests.serving import ProcessFactory, ServerProcess, cut, text, wait_for
 
 from rmt_client import Client, Retry
@@ -121,6 +121,21 @@ def test_cut_connections_leave_no_trace(
     assert proxy.exhausted
     assert process.look(session.id)["documents"] == 1
     assert process.state(session.id) == undisturbed(BOOK)
+
+
+def test_stalls_and_a_random_mix_of_faults_leave_no_trace(
+    process: ServerProcess, proxy: FaultyProxy, undisturbed: Callable[[bytes], bytes]
+) -> None:
+    """A request that hangs at the server is ended by the next one, so nothing waits for it."""
+    proxy.plan("POST", Delay(0.1), Stall())
+    proxy.plan("PATCH", Stall(100), Delay(0.1), Stall(), None, Stall(0), Cut(500), Twice())
+    proxy.plan("HEAD", None, Stall(), Delay(0.1))
+    retry = Retry(give_up_s=60, first_pause_s=0.01, silence_s=1.5)
+    with Client(proxy.url, retry=retry, chunk_bytes=2_048) as client:
+        sid = process.session(focus=[QUESTION])
+        assert client.read(sid, cut(BOOK, 1_000, 7)).offset == len(BOOK)
+    assert process.look(sid)["documents"] == 1
+    assert process.state(sid) == undisturbed(BOOK)
 
 
 def test_an_upload_that_was_given_up_goes_on(
