@@ -33,6 +33,7 @@ _MULTI_PART_LOG_VERSION = (7, 0)
 _LONGEST_SOCKET_PATH = 100
 _POLL_S = 0.02
 _STOP_TIMEOUT_S = 60.0
+_TORN = "Truncating the AOF"
 _WATCHDOG = 'read -r _; kill -TERM "$1" 2>/dev/null'
 
 
@@ -159,6 +160,7 @@ class EmbeddedRedis:
             finally:
                 os.close(server_lock)
             self._wait_until_loaded()
+            self._rewrite_torn_log()
         except BaseException:
             self.stop()
             raise
@@ -277,6 +279,22 @@ class EmbeddedRedis:
             else:
                 return
             time.sleep(_POLL_S)
+
+    def _rewrite_torn_log(self) -> None:
+        """Have a log whose end was torn off by a power cut written anew, from what was loaded of it.
+
+        Redis cuts such a log behind its last whole command, be that in the middle of a transaction. What is left of
+        that one is not carried out, but stays in the log, and at the next start ends with the transaction behind it:
+        half of a script would be done then.
+        """
+        if _TORN not in self.log_path.read_text("utf-8", "replace"):
+            return
+        with self._client() as client:
+            client.bgrewriteaof()
+            while (state := client.info("persistence"))["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]:
+                time.sleep(_POLL_S)
+        if state["aof_last_bgrewrite_status"] != "ok":
+            raise StartupError(f"redis-server cannot write its log anew: {self._last_log_lines()}")
 
     def _shutdown(self) -> None:
         """Ask whoever listens at our socket to shut down; where nobody does, there is nothing to ask."""

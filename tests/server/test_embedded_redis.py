@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from rmt_server import embedded_redis
-from rmt_server.embedded_redis import EmbeddedRedis, find_redis_server
+from rmt_server.embedded_redis import EmbeddedRedis, find_redis_server, redis_server_candidates
 from rmt_server.errors import StartupError
 
 CHILD = """
@@ -22,6 +22,7 @@ server.start()
 print(server.pid, server._watchdog.pid, flush=True)
 time.sleep(60)
 """
+TORN_OFF = b"2\r\n*1\r\n$4\r\nEXEC\r\n"
 
 
 def client_of(server: EmbeddedRedis) -> redis.Redis:
@@ -178,3 +179,23 @@ def test_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "redis-server").symlink_to(find_redis_server())
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert next(embedded_redis.redis_server_candidates()) == tmp_path / "redis-server"
+
+
+@pytest.mark.parametrize("binary", list(redis_server_candidates()), ids=lambda path: path.parent.parent.name)
+def test_half_a_script_that_a_power_cut_left_in_the_log_is_never_done(tmp_path: Path, binary: Path) -> None:
+    server = EmbeddedRedis(tmp_path, append_fsync="always", binary=binary)
+    with server:
+        with client_of(server) as client:
+            client.set("before", 1)
+            client.eval("redis.call('SET', 'first', 1) redis.call('SET', 'second', 2)", 0)
+        os.kill(server.pid, signal.SIGKILL)
+        server.stop()
+        logs = [*tmp_path.glob("appendonlydir/*.incr.aof"), *tmp_path.glob("appendonly.aof")]
+        os.truncate(logs[-1], logs[-1].stat().st_size - len(TORN_OFF))
+        server.start()
+        with client_of(server) as client:
+            assert sorted(client.keys()) == ["before"]
+            client.set("after", 1)
+        server.restart()
+        with client_of(server) as client:
+            assert sorted(client.keys()) == ["after", "before"]

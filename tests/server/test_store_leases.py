@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rmt_server.errors import FencedError
+from rmt_server.errors import FencedError, SessionNotFoundError
 from rmt_server.store import Store, StoredState
 from rmt_server.store.connection import Connection
 
@@ -313,3 +313,17 @@ async def test_no_order_of_commands_loses_a_wake_up(
         assert bench.is_ready(), order
         for line in lines:
             await line.close()
+
+
+async def test_a_session_whose_state_is_gone_is_no_session(bench) -> None:
+    """Half a script, done by a Redis with a torn log, must not stop every reader."""
+    await bench.session()
+    await bench.document(b"some text")
+    bench.bare.delete(bench.keys.all()[1])
+    assert await bench.store.lease("t", "s", "a", 10_000) is None
+    assert not bench.is_ready()
+    with pytest.raises(SessionNotFoundError):
+        await bench.append(b"more", 9, "e")
+    assert (await bench.session()).accepted_bytes == 0
+    await bench.document(b"other")
+    assert await bench.store.unread(await bench.lease(), 0, 100) == b"other"

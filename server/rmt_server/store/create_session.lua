@@ -2,6 +2,7 @@
 -- -> {'ok', record, now_ms, created (0 or 1)} | {'reused'}. A retry with the same id gets the session as it stands.
 local asked, created = ARGV[1], missing()
 if created then
+  redis.call('UNLINK', unpack(KEYS))
   set('asked', asked, unpack(ARGV, 3))
   set('created_ms', now_ms, 'fence', 0, 'revision', 0, 'edits', 0, 'open', '')
   set('documents', 0, 'pending_documents', 0, 'compacted_blocks', 0)

@@ -4,8 +4,9 @@
 local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS, EVENTS = unpack(KEYS)
 local NO_SESSION, FENCED = {'session'}, {'fenced'}
 
+-- A record without its state is what a torn log of Redis can leave: nothing that could be read on.
 local function missing()
-  return redis.call('EXISTS', SESSION) == 0
+  return redis.call('EXISTS', SESSION, STATE) < 2
 end
 
 local function get(field)
