@@ -1,17 +1,27 @@
 """Every bound of docs/server-behavior.md: at it a request is accepted; beyond it the answer is as documented."""
 
+import ast
 import json
+import signal
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from tests.conftest import StoreBench
 from tests.server.obstacles import Throttle, in_background
-from tests.serving import Server, ServerFactory, text, wait_for
+from tests.serving import ProcessFactory, Server, ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
+from rmt_model.state import ReaderState
 from rmt_server.embedded_redis import EmbeddedRedis
-from rmt_server.settings import MOST_ENTRIES
+from rmt_server.errors import DocumentNotFoundError
+from rmt_server.settings import MOST_ENTRIES, Settings
+from rmt_server.store import FINISHED_DOCUMENTS
 
 LIMITS = {
     "max_question_bytes": 40,
@@ -42,6 +52,96 @@ def refused(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
     found = dict(answer.json())
     assert found["type"].endswith(f":{slug}"), found
     return found
+
+
+# ---------------------------------------------------------------------------- a test for each bound
+
+TESTS = {
+    "`RMT_MAX_DOCUMENT_BYTES`": "test_refusals.py::test_exactly_the_limit_is_accepted",
+    "`RMT_MAX_CONNECTIONS`": "test_protocol.py::test_as_many_connections_as_allowed_are_served_and_one_more_is_not",
+    "`RMT_MAX_HEAD_BYTES`": "test_protocol.py::test_a_head_at_its_limit_is_served_and_one_byte_more_is_not",
+    "`RMT_HEAD_TIMEOUT_S`": "test_protocol.py::test_a_head_that_comes_too_slowly_is_given_up",
+    "`RMT_SEND_IDLE_S`": "test_protocol.py::test_a_reader_that_takes_nothing_is_cut_off",
+    "`RMT_BODY_IDLE_S`": "test_bodies.py::test_of_an_upload_that_stalls_what_came_stays",
+    "`RMT_MAX_JSON_BYTES`": "test_refusals.py::test_a_json_document_at_its_limit",
+    "`RMT_MAX_UNREAD_BYTES`": "test_store_documents.py::test_back_pressure_at_the_limit",
+    "`RMT_BACK_PRESSURE_WAIT_S`": "test_scheduler.py::test_back_pressure_ends_with_503_and_what_came_stays",
+    "`RMT_RATE_LIMIT`": "test_rates.py::test_two_servers_share_one_limit",
+    "`RMT_MAX_TENANT_SESSIONS`": "test_store_usage.py::test_sessions_at_their_quota",
+    "`RMT_MAX_TENANT_SNAPSHOTS`": "test_store_usage.py::test_snapshots_at_their_quota",
+    "`RMT_MAX_TENANT_KEPT_BYTES`": "test_store_usage.py::test_kept_bytes_at_their_quota",
+    "`RMT_MAX_TENANT_UNREAD_BYTES`": "test_store_usage.py::test_unread_bytes_at_their_quota_are_back_pressure",
+    "`RMT_MAX_TENANT_TOKENS_DAY`": "test_store_usage.py::test_tokens_of_a_day_at_their_quota",
+    "`RMT_MAX_FOCUSES`": "test_limits.py::test_as_many_focuses_as_allowed",
+    "`RMT_MAX_QUESTIONS`": "test_limits.py::test_as_many_questions_as_allowed",
+    "`RMT_MAX_ANSWER_TOKENS`": "test_limits.py::test_answers_as_long_as_allowed",
+    "`RMT_MAX_METADATA_BYTES`": "test_limits.py::test_metadata_as_large_as_allowed",
+    "`RMT_MAX_QUESTION_BYTES`": "test_limits.py::test_a_question_of_the_largest_size_is_asked_and_a_longer_one_is_not",
+    "`RMT_MAX_WAITING_QUESTIONS`": "test_limits.py::test_questions_of_all_calls_together_wait",
+    "`RMT_ANSWER_WAIT_S`": "test_limits.py::test_a_question_does_not_wait_for_ever",
+    "`RMT_READ_WAIT_S`": "test_scheduler.py::test_waiting_has_an_end",
+    "`RMT_SESSION_TTL_S`": "test_store_sessions.py::test_a_session_expires_as_one",
+    "`RMT_SNAPSHOT_TTL_S`": "test_store_snapshots.py::test_delete_and_expiry_leave_no_key",
+    "`RMT_MAX_TTL_S`": "test_limits.py::test_as_long_a_life_as_allowed",
+    "`RMT_MAX_READINGS`": "test_limits.py::test_no_more_sessions_are_read_at_once_than_allowed",
+    "`RMT_TURN_S`": "test_scheduler.py::test_a_short_document_does_not_starve_behind_long_ones",
+    "`RMT_MAX_BATCH_LANES`": "test_scheduler.py::test_lanes_of_many_sessions_share_a_step",
+    "`RMT_COMMIT_INTERVAL_S`": "test_limits.py::test_progress_is_stored_as_often_as_said",
+    "`RMT_LEASE_S`": "test_store_leases.py::test_a_dead_readers_session_is_taken_over",
+    "`RMT_POLL_S`": "test_scheduler.py::test_two_servers_share_the_work",
+    "`RMT_MAX_EVENT_STREAMS`": "test_events.py::test_streams_are_bounded_and_give_their_place_back",
+    "`RMT_EVENT_POLL_S`": "test_events.py::test_two_replicas_in_turn_tell_one_story",
+    "`RMT_EVENT_PING_S`": "test_events.py::test_a_silent_stream_sends_comments",
+    "`RMT_DRAIN_S`": "test_limits.py::test_a_stop_does_not_wait_for_a_request_for_ever",
+    "a question or focus": "test_refusals.py::test_an_empty_question_and_a_long_one_have_names",
+    "entries of a list or an object in JSON": "test_limits.py::test_lists_and_objects_have_a_largest_length",
+    "nesting of JSON": "test_limits.py::test_json_may_be_as_deep_as_its_models_and_no_deeper",
+    "page of a listing": "test_limits.py::test_a_page_as_long_as_allowed",
+    "`Idempotency-Key`, `after`, snapshot name": "test_limits.py::test_keys_and_names_as_long_as_allowed",
+    "`Upload-Offset`, `Upload-Length`": "test_limits.py::test_numbers_as_long_as_allowed",
+    "a coded body": "test_bodies.py::test_limits_hold_for_what_code_stands_for",
+    "parts of a form": "test_limits.py::test_a_form_of_as_many_parts_as_allowed",
+    "one request of an upload": "test_routes.py::test_the_size_of_a_request_is_advised_and_not_demanded",
+    "imported snapshot": "test_limits.py::test_a_snapshot_of_the_largest_size_is_looked_at_and_a_larger_one_is_not",
+    "unread tokens in an imported snapshot": "test_refusals.py::test_a_snapshot_holds_no_more_than_a_reader_leaves",
+    "values in the memory of an imported snapshot": "test_limits.py::test_a_memory_with_values_as_large_as_allowed",
+    "bytes, tokens, segments, documents that an imported snapshot counts": (
+        "test_refusals.py::test_a_snapshot_counts_no_further_than_redis"
+    ),
+    "complete documents waiting to be read, a session": ("test_store_documents.py::test_waiting_documents_are_bounded"),
+    "records of documents that were read, a session": (
+        "test_limits.py::test_records_of_the_last_so_many_documents_are_kept"
+    ),
+    "events that a session keeps": "test_store_events.py::test_the_last_so_many_events_are_kept",
+    "text fetched ahead of the engine": "test_limits.py::test_text_is_fetched_a_little_ahead_of_the_engine",
+    "connections to Redis": "test_store_connection.py::test_more_callers_than_connections_wait_their_turn",
+    "answer of Redis": "test_store_connection.py::test_a_hung_redis_times_out",
+    "header fields of a request": "test_protocol.py::test_as_many_fields_as_allowed_are_served_and_one_more_is_not",
+    "idle HTTP connection": "test_protocol.py::test_a_connection_that_is_idle_for_too_long_is_closed",
+}
+
+
+def documented_bounds() -> list[str]:
+    """The first cells of the tables of limits; one for each setting where a row has several."""
+    document = (Path(__file__).parents[2] / "docs" / "server-behavior.md").read_text()
+    section = document.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| ")]
+    bounds = [cell for cell in cells if cell not in ("setting", "bound")]
+    return [one for cell in bounds for one in (cell.split(", ") if cell.startswith("`RMT_") else [cell])]
+
+
+@pytest.mark.parametrize("bound", documented_bounds())
+def test_every_bound_has_a_test(bound: str) -> None:
+    assert bound in TESTS, f"write a test at the limit of {bound}, and name it in TESTS"
+    file, _, name = TESTS[bound].partition("::")
+    tree = ast.parse((Path(__file__).parent / file).read_text())
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    assert name in {function.name for function in functions}
+
+
+def test_settings_are_documented() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "server-behavior.md").read_text()
+    assert [name for name in Settings.model_fields if f"`RMT_{name.upper()}`" not in document] == []
 
 
 # ---------------------------------------------------------------------------- JSON and questions
@@ -124,6 +224,140 @@ def test_metadata_as_large_as_allowed(tight: Server) -> None:
 def test_as_long_a_life_as_allowed(tight: Server) -> None:
     assert tight.http.post("/v1/sessions", json={"ttl_s": 1000}).status_code == 201
     refused(tight.http.post("/v1/sessions", json={"ttl_s": 1001}), 422, "unprocessable")
+
+
+def test_a_page_as_long_as_allowed(tight: Server) -> None:
+    assert tight.http.get("/v1/sessions", params={"limit": 100}).status_code == 200
+    refused(tight.http.get("/v1/sessions", params={"limit": 101}), 422, "unprocessable")
+
+
+def test_keys_and_names_as_long_as_allowed(tight: Server, read: str) -> None:
+    def statuses(size: int) -> list[int]:
+        name = "x" * size
+        calls = (
+            tight.http.post("/v1/sessions", json={}, headers={"Idempotency-Key": name}),
+            tight.http.get("/v1/sessions", params={"after": name}),
+            tight.http.post(f"/v1/sessions/{read}/snapshots", json={"name": name}),
+        )
+        return [answer.status_code for answer in calls]
+
+    assert statuses(200) == [201, 200, 201]
+    assert statuses(201) == [422, 422, 422]
+
+
+def test_numbers_as_long_as_allowed(tight: Server) -> None:
+    document = tight.open(tight.session())
+    assert tight.append(document, b"x", "9" * 15).status_code == 409  # understood, and wrong
+    refused(tight.append(document, b"x", "9" * 16), 400, "bad-request")
+    assert tight.append(document, b"x", "0" * 15).status_code == 204
+
+
+def test_a_form_of_as_many_parts_as_allowed(tight: Server) -> None:
+    def send(parts: int) -> httpx.Response:
+        field = b'--b\r\nContent-Disposition: form-data; name="other"\r\n\r\nx\r\n'
+        file = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nMary\r\n--b--\r\n'
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        return tight.http.post("/v1/documents", content=field * (parts - 1) + file, headers=headers)
+
+    assert send(64).status_code == 202
+    refused(send(65), 400, "bad-request")
+
+
+def test_a_snapshot_of_the_largest_size_is_looked_at_and_a_larger_one_is_not(tight: Server) -> None:
+    limit = tight.app.state.service.max_snapshot_bytes
+    headers = {"Content-Type": "application/vnd.safetensors"}
+    refused(tight.http.post("/v1/snapshots", content=b"x" * limit, headers=headers), 422, "damaged-snapshot")
+    found = refused(tight.http.post("/v1/snapshots", content=b"x" * (limit + 1), headers=headers), 413, "too-large")
+    assert found["limit-bytes"] == limit
+
+
+def test_a_memory_with_values_as_large_as_allowed(tight: Server, read: str) -> None:
+    state = ReaderState.from_bytes(tight.state(read))
+    headers = {"Content-Type": "application/vnd.safetensors"}
+    for value, status in ((1e6, 201), (-1e6, 201), (np.nextafter(np.float32(1e6), np.float32(2e6)), 422)):
+        memory = state.memory.copy()
+        memory.flat[0] = value
+        content = replace(state, memory=memory).to_bytes()
+        answer = tight.http.post("/v1/snapshots", content=content, headers=headers)
+        assert answer.status_code == status, answer.text
+
+
+# ---------------------------------------------------------------------------- reading
+
+
+async def test_records_of_the_last_so_many_documents_are_kept(bench: StoreBench) -> None:
+    await bench.session()
+    lease = None
+    for number in range(FINISHED_DOCUMENTS + 1):
+        await bench.document(b"x", f"d{number}")
+        lease = lease or await bench.lease()
+        lease = await bench.read(lease, number + 1, f"d{number}")
+    assert (await bench.store.get_document("t", "s", "d1")).read
+    with pytest.raises(DocumentNotFoundError):
+        await bench.store.get_document("t", "s", "d0")
+
+
+def test_no_more_sessions_are_read_at_once_than_allowed(
+    start_server: ServerFactory, engine: Engine, throttle: Throttle
+) -> None:
+    server = start_server(engine, max_readings=2)
+    throttle.seconds = 0.01
+    sids = [server.session() for _ in range(5)]
+    for sid in sids:
+        server.send(sid, text(4000))
+    at_once = []
+    while any(server.look(sid)["status"] == "reading" for sid in sids):
+        at_once.append(server.metric("rmt_readings"))
+    assert max(at_once) == max(throttle.lanes_read) == 2
+
+
+@pytest.mark.parametrize(("interval_s", "seen"), [(0.01, True), (1000.0, False)])
+def test_progress_is_stored_as_often_as_said(
+    start_server: ServerFactory, engine: Engine, throttle: Throttle, interval_s: float, seen: bool
+) -> None:
+    server = start_server(engine, commit_interval_s=interval_s)
+    throttle.seconds = 0.01
+    sid = server.session()
+    document = server.open(sid, text(40_000))
+    steps = []
+    while (session := server.look(sid))["status"] == "reading":
+        steps.append(session["read_bytes"])
+    assert any(0 < step < 40_000 for step in steps) is seen
+    assert session["read_bytes"] == 40_000
+    assert server.http.delete(document).status_code == 204
+
+
+def test_text_is_fetched_a_little_ahead_of_the_engine(
+    start_server: ServerFactory, engine: Engine, throttle: Throttle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_server(engine)
+    fetched: list[int] = []
+    unread = server.app.state.store.unread
+
+    async def counted(lease: Any, start: int, size: int) -> bytes:
+        piece: bytes = await unread(lease, start, size)
+        fetched.append(len(piece))
+        return piece
+
+    monkeypatch.setattr(server.app.state.store, "unread", counted)
+    throttle.open.clear()
+    before = throttle.arrived
+    sid = server.session()
+    server.send(sid, text(200_000))
+    wait_for(lambda: throttle.arrived > before and fetched, what="the engine to stand still")
+    assert sum(fetched) == 16 * 1024  # one piece holds more than four segments
+    throttle.open.set()
+    server.http.delete(f"/v1/sessions/{sid}")
+
+
+def test_a_stop_does_not_wait_for_a_request_for_ever(start_process: ProcessFactory) -> None:
+    server = start_process(drain_s=1, body_idle_s=60, head_timeout_s=60).wait_until_ready()
+    address = httpx.URL(server.url)
+    with socket.create_connection((address.host, address.port or 80), timeout=30) as line:
+        line.sendall(b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+        line.sendall(b"Content-Length: 100\r\n\r\n{")  # and no more
+        wait_for(lambda: server.http.get("/livez").status_code == 200)
+        assert server.stop(signal.SIGTERM) == 0
 
 
 # ---------------------------------------------------------------------------- waiting

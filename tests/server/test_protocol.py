@@ -12,6 +12,7 @@ import httpx
 import pytest
 from tests.serving import Server, ServerFactory, wait_for
 
+from rmt_server import protocol
 from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.protocol import MAX_HEAD_FIELDS
 
@@ -156,6 +157,16 @@ def test_an_idle_connection_outlives_the_time_of_a_head(hasty: Server) -> None:
         assert until_closed(other) == b""  # the time of a head has passed
         line.sendall(GET + b"\r\n")
         assert line.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_that_is_idle_for_too_long_is_closed(
+    start_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert protocol.IDLE_S == 75
+    monkeypatch.setattr(protocol, "IDLE_S", 1)
+    with line_to(start_server()) as line:
+        line.sendall(GET + b"\r\n")
+        assert until_closed(line).startswith(b"HTTP/1.1 200")
 
 
 def test_what_is_no_http_is_a_problem(small: Server) -> None:
