@@ -61,14 +61,20 @@ def until_closed(line: socket.socket) -> bytes:
 
 def one_answer(line: socket.socket) -> bytes:
     """A whole answer, and nothing behind it: head and body may come one after the other."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += line.recv(1)
-    size = re.search(rb"\r\ncontent-length: (\d+)\r\n", received)
-    assert size is not None, received
-    for _ in range(int(size[1])):
-        received += line.recv(1)
-    return received
+    with line.makefile("rb", buffering=0) as stream:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            byte = stream.read(1)
+            assert byte, head
+            head += byte
+        size = re.search(rb"\r\ncontent-length: (\d+)\r\n", head)
+        assert size is not None, head
+        body = b""
+        while len(body) < int(size[1]):
+            piece = stream.read(int(size[1]) - len(body))
+            assert piece, head + body
+            body += piece
+    return head + body
 
 
 def send_without_end(line: socket.socket) -> None:
