@@ -7,7 +7,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check format openapi bench faults fuzz clean
+.PHONY: help install demo serve test check audit format openapi bench faults fuzz clean
 
 help: ## show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -41,6 +41,10 @@ check: install ## lint, types, import arrows, wire contract: what CI checks
 	$(BIN)/mypy model/rmt_model server/rmt_server clients/python/rmt_client
 	$(BIN)/lint-imports
 	$(BIN)/rmt-server openapi | diff - docs/openapi.json || { echo 'run: make openapi'; exit 1; }
+	@$(MAKE) --no-print-directory audit
+
+audit: install ## what is installed is what is pinned, and not known to be vulnerable
+	$(BIN)/python ci/audit.py
 
 format: install ## format the code
 	$(BIN)/ruff check --fix .

@@ -163,7 +163,9 @@ def load_tokenizer(name_or_dir: str | Path) -> Tokenizer:
             tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         else:
             with quiet_transformers():
-                tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True).backend_tokenizer
+                tokenizer = AutoTokenizer.from_pretrained(
+                    directory, trust_remote_code=False, local_files_only=True
+                ).backend_tokenizer
     except Exception as error:  # `tokenizers` raises bare Exception
         raise CheckpointError(f"the tokenizer in {directory} cannot be loaded: {error}") from error
     tokenizer.no_truncation()

@@ -1,9 +1,9 @@
 """Weight files: read without running code, and applied strictly."""
 
 import hashlib
-import pickle
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -62,7 +62,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise CheckpointError(f"{path} is damaged, or holds more than tensors") from error
     except (OSError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
