@@ -45,6 +45,7 @@ async def one_life(store: Store) -> None:
     await store.create_document("t", "s", "d")
     text = os.urandom(200_000)
     await store.append("t", "s", "d", offset=0, data=text, complete=False, max_unread_bytes=1 << 20)
+    assert (await store.take_over("t", "s", "d")) == await store.get_document("t", "s", "d")
     await store.cancel_document("t", "s", "d")
     assert (await store.ready(10)).sessions == (("t", "s"),)
     lease = await store.lease("t", "s", "me", 10_000)
