@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -97,7 +97,7 @@ def _described(lifespan: object) -> FastAPI:
     install_problems(app)
     for noun in (sessions, events, documents, answers, snapshots, health):
         app.include_router(noun.router)
-    app.openapi = partial(complete, app.openapi)  # type: ignore[method-assign]
+    app.openapi = cache(partial(complete, app.openapi))  # type: ignore[method-assign]
     return app
 
 

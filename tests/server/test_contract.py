@@ -26,7 +26,8 @@ def test_the_committed_contract_is_current(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_served_contract_is_the_committed_one(server: Server) -> None:
-    assert server.http.get("/openapi.json").json() == json.loads(COMMITTED.read_text("utf-8"))
+    for _ in range(2):
+        assert server.http.get("/openapi.json").json() == json.loads(COMMITTED.read_text("utf-8"))
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=" ".join)

@@ -10,7 +10,15 @@ from rmt_server.sse import MEDIA_TYPE, EventStream
 
 router = APIRouter(prefix="/v1/sessions/{sid}", tags=["events"], route_class=ScopedRoute)
 
-_EVENTS = {"schema": {"type": "string", "description": "Server-sent events; docs/api.md tells what each holds."}}
+_TEXT = {"type": "string"}
+_EVENTS = {
+    "schema": {
+        "type": "object",
+        "description": "One of the server-sent events; docs/api.md tells what each holds.",
+        "required": ["event", "id", "data"],
+        "properties": {"event": _TEXT, "id": _TEXT, "data": {**_TEXT, "contentMediaType": "application/json"}},
+    }
+}
 _ID = "^[0-9]{1,19}-[0-9]{1,19}$"
 
 
