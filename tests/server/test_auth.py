@@ -11,6 +11,7 @@ import redis
 from fastapi.routing import APIRoute
 from tests.serving import TEXT_PLAIN, Api, Server, wait_for
 
+from rmt_client import Client, UnauthorizedError
 from rmt_server.app import openapi
 from rmt_server.auth import SCOPES as EVERY_SCOPE
 from rmt_server.auth import new_key
@@ -177,6 +178,13 @@ def test_a_key_works_from_a_session_to_its_end(callers: dict[str, Api]) -> None:
     assert reader.http.delete(f"/v1/sessions/{sid}").status_code == 403
     assert reader.http.post("/v1/documents", content=b"x", headers=TEXT_PLAIN).status_code == 403
     assert writer.http.delete(f"/v1/sessions/{sid}").status_code == 204
+
+
+@pytest.mark.parametrize(("key", "told"), [(None, "Send a valid key"), (KEYS["read"], "lacks the scope 'write'")])
+def test_the_client_says_what_is_missing_and_what_to_do(guarded: Server, key: str | None, told: str) -> None:
+    with Client(guarded.url, api_key=key) as client, pytest.raises(UnauthorizedError, match=told) as caught:
+        client.create_session()
+    assert "--api-key" in caught.value.hint
 
 
 def test_a_revoked_key_is_unknown_without_a_restart(

@@ -111,7 +111,7 @@ class BadRequestError(ProblemError):
 class UnauthorizedError(ProblemError):
     """401 or 403: no key, or one that does not allow this."""
 
-    default_hint = "Pass your key with --api-key (RMT_API_KEY)."
+    default_hint = "Pass a key that allows this with --api-key (RMT_API_KEY)."
 
 
 class NotFoundError(ProblemError):
