@@ -7,7 +7,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check audit format openapi bench faults fuzz clean
+.PHONY: help install demo serve test check audit format openapi bench load faults fuzz clean
 
 help: ## show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -54,8 +54,11 @@ openapi: install ## write docs/openapi.json anew
 	$(BIN)/rmt-server openapi > docs/openapi.json
 
 bench: install ## measure; nothing else should run meanwhile
-	$(BIN)/python benchmarks/reading.py
-	$(BIN)/python benchmarks/tokenizer.py
+	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.tokenizer
+
+load: install ## 200 sessions that send and ask for two minutes
+	$(BIN)/python -m benchmarks.load
 
 faults: install ## kill, stop and cut everything in hundreds of random runs: nothing may be lost
 	$(BIN)/python -m tests.faults.campaign --fsync always --runs 200

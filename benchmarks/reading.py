@@ -6,23 +6,18 @@ share that the project promises is missed.
 """
 
 import argparse
-import json
-import platform
 import random
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
 
 import httpx
 import torch
+from benchmarks import report, serving
 
 from rmt_model.allocator import keep_freed_memory
 from rmt_model.checkpoint import load_checkpoint
@@ -61,7 +56,8 @@ def main() -> int:
     vectors = torch.randn(1, memory + size + memory, checkpoint.model.hidden, device=options.device) * 0.1
     text = _text(engine, options.segments * size)
 
-    with _server(options.checkpoint, options.device) as url, httpx.Client(base_url=url, timeout=600) as http:
+    served = serving.server(options.checkpoint, device=options.device)
+    with served as where, httpx.Client(base_url=where.url, timeout=600) as http:
         ways: dict[str, Callable[[], float]] = {
             "bare body": lambda: _bare(engine, vectors, options.segments) / (options.segments * size),
             "engine": lambda: _engine(engine, segments) / (options.segments * size),
@@ -130,50 +126,21 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-@contextmanager
-def _server(checkpoint: str, device: str) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as data:
-        serve = ["serve", "--port", str(port), "--data-dir", data, "--checkpoint", checkpoint, "--device", device]
-        command = [str(Path(sys.executable).with_name("rmt-server")), *serve]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            _wait_until_ready(f"http://127.0.0.1:{port}")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-def _wait_until_ready(url: str) -> None:
-    for _ in range(600):
-        with suppress(httpx.TransportError):
-            if httpx.get(f"{url}/readyz").is_success:
-                return
-        time.sleep(0.1)
-    raise TimeoutError("the server did not become ready within a minute")
-
-
 def _report(rows: list[Row], ratios: dict[str, float], options: argparse.Namespace) -> None:
     for row in rows:
         print(f"{row.what:12} {row.tokens_per_s:10,.0f} tokens/s   ({row.lowest:,.0f} .. {row.highest:,.0f})")
     for name, ratio in ratios.items():
         print(f"{name:20} {ratio:.3f}")
-    if options.out:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
-        record = {
-            "machine": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "device": options.device,
-            "commit": commit.strip(),
-            "runs": options.runs,
-            "rows": [asdict(row) for row in rows],
-            "ratios": ratios,
-        }
-        options.out.write_text(json.dumps(record, indent=2) + "\n")
+    report.write(
+        options.out,
+        "reading",
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        device=options.device,
+        runs=options.runs,
+        rows=[asdict(row) for row in rows],
+        ratios=ratios,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How much slower is a text that comes in chunks than the same text tokenised at once?
 
-    python benchmarks/tokenizer.py [--tokenizer tokenizer.json] [--text FILE] [--megabytes 10] [--out FILE]
+    python -m benchmarks.tokenizer [--tokenizer tokenizer.json] [--text FILE] [--megabytes 10] [--out FILE]
 
 Without a tokenizer one with SmolLM2's pipeline is trained on a part of the text; without a text, Python's own
 library is read. Every round times all ways one after the other; the table shows medians over the rounds.
@@ -9,10 +9,6 @@ any size take more than twice the time of `Tokenizer.encode` on the whole text.
 """
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import sys
 import sysconfig
 import time
@@ -20,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
+from benchmarks import report
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from rmt_model.reader import MAX_HELD_CHARS
@@ -85,11 +82,6 @@ def measure(timed: dict[str, Callable[[], list[int]]], rounds: int) -> dict[str,
     return {name: (median(wall), median(cpu)) for name in timed for wall, cpu in [zip(*times[name], strict=True)]}
 
 
-def commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json")
@@ -111,16 +103,7 @@ def main() -> int:
     print(f"{'way':22}{'wall s':>8}{'ratio':>7}{'CPU s':>8}{'ratio':>7}")
     for row in results:
         print("{way:22}{wall_s:8.2f}{wall_ratio:7.2f}{cpu_s:8.2f}{cpu_ratio:7.2f}".format_map(row))
-    if options.out:
-        machine = {"platform": platform.platform(), "cpu": platform.machine(), "cores": os.cpu_count()}
-        machine["python"] = platform.python_version()
-        report = {
-            "benchmark": "tokenizer",
-            "commit": commit(),
-            "machine": machine,
-            "text_bytes": len(text.encode()),
-        }
-        options.out.write_text(json.dumps(report | {"rounds": options.rounds, "results": results}, indent=2) + "\n")
+    report.write(options.out, "tokenizer", text_bytes=len(text.encode()), rounds=options.rounds, results=results)
     return int(any(row["wall_ratio"] > MOST for row in results))
 
 
