@@ -13,6 +13,7 @@ from rmt_server.errors import (
     PreconditionFailedError,
     SessionNotFoundError,
     StillReadingError,
+    SupersededError,
     TextNotKeptError,
     UploadOpenError,
 )
@@ -101,13 +102,38 @@ class UploadModel:
     def create_document(self, tenant: str, sid: str, document_id: str, length: int | None) -> DocumentRecord:
         record = self.get_session(tenant, sid)
         if document_id in self.documents:
-            return self.documents[document_id]
+            return self.take_over(tenant, sid, document_id, offset=None, length=length, reached=0)
         if self.open:
             raise UploadOpenError(self.open)
-        start = record.accepted_bytes
-        self.documents[document_id] = DocumentRecord(sid, document_id, start, 0, length, False, False, b"")
+        self.documents[document_id] = DocumentRecord(
+            session_id=sid,
+            id=document_id,
+            start=record.accepted_bytes,
+            offset=0,
+            length=length,
+            complete=False,
+            read=False,
+            utf8_tail=b"",
+            writer=1,
+            expires_in_s=0,
+        )
         self.open = document_id
         self._change(documents=record.documents + 1)
+        return self.documents[document_id]
+
+    def take_over(
+        self, tenant: str, sid: str, document_id: str, *, offset: int | None, length: int | None, reached: int
+    ) -> DocumentRecord:
+        self.get_session(tenant, sid)
+        document = self.get_document(tenant, sid, document_id)
+        if document.complete:
+            return document
+        if offset not in (None, document.offset):
+            raise OffsetMismatchError(document.offset, offset or 0)
+        known = _contradicted(document, length, reached)
+        if known is not None:
+            raise InconsistentLengthError(known, reached if length is None else length)
+        self.documents[document_id] = replace(document, writer=document.writer + 1)
         return self.documents[document_id]
 
     def get_document(self, tenant: str, sid: str, document_id: str) -> DocumentRecord:
@@ -126,31 +152,37 @@ class UploadModel:
         complete: bool,
         max_unread_bytes: int,
         utf8_tail: bytes,
+        writer: int,
+        length: int | None,
     ) -> DocumentRecord:
         record = self.get_session(tenant, sid)
         document = self.get_document(tenant, sid, document_id)
+        if writer != document.writer:
+            raise SupersededError(document_id).at(document.offset)
         if offset != document.offset:
             raise OffsetMismatchError(document.offset, offset)
         if document.complete:
             raise CompletedUploadError(document_id)
-        reached, declared = offset + len(data), document.length
-        if declared is not None and (reached > declared or (complete and reached < declared)):
+        reached, declared = offset + len(data), length if document.length is None else document.length
+        if declared is not None and (length not in (None, declared) or _ends_apart(reached, declared, complete)):
             raise InconsistentLengthError(declared, reached)
         unread = record.unread_bytes
         if data and unread + len(data) > max_unread_bytes:
             detail = f"Session {sid} has {unread} of {max_unread_bytes} bytes unread."
             raise BackPressureError(detail, fields={"unread-bytes": unread})
         self.text += data
-        self.documents[document_id] = replace(document, offset=reached, utf8_tail=utf8_tail)
+        self.documents[document_id] = replace(document, offset=reached, length=declared, utf8_tail=utf8_tail)
         self._change(accepted_bytes=record.accepted_bytes + len(data))
         if complete:
             self._close(document_id)
         return self.documents[document_id]
 
-    def cancel_document(self, tenant: str, sid: str, document_id: str) -> DocumentRecord:
+    def cancel_document(self, tenant: str, sid: str, document_id: str, writer: int | None) -> DocumentRecord:
         self.get_session(tenant, sid)
-        if not self.get_document(tenant, sid, document_id).complete:
+        document = self.get_document(tenant, sid, document_id)
+        if not document.complete and writer in (None, document.writer):
             self._close(document_id)
+            self.documents[document_id] = replace(self.documents[document_id], writer=document.writer + 1)
         return self.documents[document_id]
 
     def _close(self, document_id: str) -> None:
@@ -255,6 +287,18 @@ class UploadModel:
     def _change(self, **fields: int) -> None:
         assert self.record is not None
         self.record = replace(self.record, **fields)  # type: ignore[arg-type]
+
+
+def _contradicted(document: DocumentRecord, length: int | None, reached: int) -> int | None:
+    """The length that is known, where another one is told or the document goes beyond it."""
+    known = length if document.length is None else document.length
+    if known is None or (length in (None, known) and max(reached, document.offset) <= known):
+        return None
+    return known
+
+
+def _ends_apart(reached: int, declared: int, complete: bool) -> bool:
+    return reached > declared or (complete and reached < declared)
 
 
 def _lost(record: SessionRecord) -> FencedError:

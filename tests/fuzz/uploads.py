@@ -22,7 +22,7 @@ from tests.fuzz.upload_model import UploadModel
 from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.errors import RmtServerError
 from rmt_server.keys import READY, SessionKeys
-from rmt_server.store import Lease, SessionRecord, Store, StoredState
+from rmt_server.store import DocumentRecord, Lease, SessionRecord, Store, StoredState
 
 _TENANT, _SID = "t", "s"
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -200,11 +200,30 @@ def _append(rng: random.Random, pair: Pair) -> str:
         complete=rng.random() < 0.2,
         max_unread_bytes=rng.choice((1 << 30, 1 << 30, 200_000, 5000, 0)),
         utf8_tail=rng.choice((b"", b"\xe2\x82")),
+        writer=_writer(rng, there),
+        length=rng.choice((None,) * 8 + (length, right + size, right + size + 7)),
+    )
+
+
+def _take_over(rng: random.Random, pair: Pair) -> str:
+    name = _document(rng, pair)
+    there = pair.model.documents.get(name)
+    right, length = (there.offset, there.length) if there else (0, None)
+    return pair.both(
+        "take_over",
+        _TENANT,
+        _SID,
+        name,
+        offset=rng.choice((None, None, right, right, right + 1)),
+        length=rng.choice((None, None, None, length, right + 100, 3)),
+        reached=rng.choice((0, 0, right, right + 100)),
     )
 
 
 def _cancel_document(rng: random.Random, pair: Pair) -> str:
-    return pair.both("cancel_document", _TENANT, _SID, _document(rng, pair))
+    name = _document(rng, pair)
+    writer = _writer(rng, pair.model.documents.get(name)) if rng.random() < 0.5 else None
+    return pair.both("cancel_document", _TENANT, _SID, name, writer)
 
 
 def _get_document(rng: random.Random, pair: Pair) -> str:
@@ -277,6 +296,12 @@ def _document(rng: random.Random, pair: Pair) -> str:
     return f"d{rng.randrange(len(pair.model.documents) + 2)}"
 
 
+def _writer(rng: random.Random, document: DocumentRecord | None) -> int:
+    """The number of the last writer, or of one before or after it."""
+    last = document.writer if document else 1
+    return last if rng.random() < 0.9 else last + rng.choice((-1, 1))
+
+
 def _which(rng: random.Random, pair: Pair) -> int:
     """The last lease, or one before it."""
     return -1 if rng.random() < 0.8 else rng.randrange(len(pair.leases))
@@ -284,9 +309,9 @@ def _which(rng: random.Random, pair: Pair) -> int:
 
 Step = Callable[[random.Random, Pair], str]
 STEPS: tuple[Step, ...] = (
-    *(_create_document, _create_document, _append, _append, _append, _append, _cancel_document, _get_document),
-    *(_lease, _commit, _commit, _commit, _unread, _renew, _release, _compact, _read_text),
-    *(_restore, _restore, _keep_state, _create_session, _delete_session),
+    *(_create_document, _create_document, _take_over, _append, _append, _append, _append, _append),
+    *(_cancel_document, _get_document, _lease, _commit, _commit, _commit, _unread, _renew, _release, _compact),
+    *(_read_text, _restore, _restore, _keep_state, _create_session, _delete_session),
 )
 
 
