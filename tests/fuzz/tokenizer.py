@@ -16,6 +16,7 @@ from rmt_model.tokenizer import Block, InvalidUtf8Error, StreamingTokenizer, Tex
 
 FAMILIES = [*EXACT, *UNPROVEN]
 LIMITS = (1, 2, 3, 7, 16, 16, 64, 4096)
+_CACHES_BYTES = 2 << 30  # each of the tokenizers, of all families with all limits, remembers some thousand words
 _ENDS = (0x7F, 0x7FF, 0xFFFF, 0x10FFFF)
 
 
@@ -115,4 +116,4 @@ def _character(rng: random.Random) -> str:
 
 if __name__ == "__main__":
     options = arguments(__doc__).parse_args()
-    sys.exit(campaign(run, options.inputs, options.seed, options.first))
+    sys.exit(campaign(run, options.inputs, options.seed, options.first, _CACHES_BYTES))
