@@ -265,8 +265,9 @@ class Scheduler:
         if reading.has_news and (desk.at_rest or now - desk.committed_s >= self._settings.commit_interval_s):
             memory = await self._on_engine(partial(self.engine.memory, reading.slots))
             state, finished = await reading.progress(memory)
-            desk.committed_s = now
-            desk.commit = self._beside(self._commit(desk, state, finished))
+            if desk.commit is None:  # else a renewal began meanwhile: the commit is due again when that has ended
+                desk.committed_s = now
+                desk.commit = self._beside(self._commit(desk, state, finished))
 
     async def _commit(self, desk: Desk, state: StoredState, finished: tuple[str, ...]) -> None:
         """Store progress; in a trace it follows the session's last step."""
@@ -297,10 +298,11 @@ class Scheduler:
                 memory = await self._on_engine(partial(self.engine.memory, desk.reading.slots))
                 if desk.reading.has_news:
                     await self._commit(desk, *await desk.reading.progress(memory))
-                await self._let_go(desk.reading.lease)
-                self._forget(desk)
             except (RmtServerError, RmtModelError) as error:
                 self._drop(desk, error)
+            else:
+                self._forget(desk)  # before its lease is given back: nobody renews it any more
+                await self._let_go(desk.reading.lease)
         await asyncio.gather(*self._errands)
         await self._replica.leave()
 

@@ -28,6 +28,8 @@ _STOP_TIMEOUT_S = 60.0
 
 _nursery = multiprocessing.get_context("forkserver")
 _nursery.set_forkserver_preload(_PRELOADED)
+_looking = threading.Lock()
+"""Held by whoever looks how a process ended, which starting another one does, too: it can be told only once."""
 
 
 class Replica:
@@ -48,7 +50,8 @@ class Replica:
     def start(self) -> None:
         """Begin a life; it takes a while until it answers."""
         self._process = self._new()
-        self._process.start()
+        with _looking:
+            self._process.start()
 
     def signal(self, what: signal.Signals) -> None:
         """Send a signal to the process."""
@@ -62,12 +65,15 @@ class Replica:
 
     def wait(self, why: str) -> int:
         """Its exit status when it has ended."""
-        self._process.join(_STOP_TIMEOUT_S)
-        if self._process.exitcode is None:
+        stopped = wait([self._process.sentinel], _STOP_TIMEOUT_S)
+        if not stopped:
             self.signal(signal.SIGKILL)
-            self._process.join()
-            raise AssertionError(f"a server did not stop within {_STOP_TIMEOUT_S} s after {why}: {self.log}")
-        return self._process.exitcode
+            wait([self._process.sentinel])
+        with _looking:
+            status = self._process.exitcode
+        assert stopped, f"a server did not stop within {_STOP_TIMEOUT_S} s after {why}: {self.log}"
+        assert status is not None
+        return status
 
     def _new(self) -> multiprocessing.context.ForkServerProcess:
         return _nursery.Process(target=_serve, args=(self._environment, self.log), daemon=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.faults.plan import Document, Manner, Piece
 from tests.faults.promise import Answered, LostError, Promise, Whole
@@ -37,9 +37,11 @@ class Upload:
     promise: Promise = field(default_factory=Promise)
 
     def next_piece(self) -> Piece:
-        """How to send the next piece: as planned, and from the start again when more are needed."""
+        """How to send the next piece: as planned; when more are needed, in the planned sizes again, and unbroken."""
+        times, index = divmod(self.pieces, len(self.plan.pieces))
         self.pieces += 1
-        return self.plan.pieces[(self.pieces - 1) % len(self.plan.pieces)]
+        piece = self.plan.pieces[index]
+        return replace(piece, manner=Manner.PLAIN) if times else piece
 
 
 class Uploads:

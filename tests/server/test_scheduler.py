@@ -12,11 +12,17 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from tests.conftest import StoreBench
 from tests.server.obstacles import Throttle, in_background
 from tests.serving import Api, Server, ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
+from rmt_server.desk import Desk
 from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.metrics import Metrics
+from rmt_server.reading import Reading, stored
+from rmt_server.scheduler import Scheduler
+from rmt_server.settings import Settings
 from rmt_server.store import Store
 
 LONG = text(3_000_000)
@@ -282,6 +288,29 @@ def test_two_servers_share_the_work(start_server: ServerFactory, server: Server)
         pair[(n + 1) % 2].wait_until_read(sid)
         assert pair[(n + 1) % 2].state(sid) == server.state(server.read(texts[n]))
     assert all(one.metric("rmt_lane_segments_total") > 10 for one in pair)
+
+
+async def test_a_commit_waits_for_a_renewal_that_began_while_it_was_prepared(bench: StoreBench, engine: Engine) -> None:
+    """Side by side, the renewal's older view of the session could replace that of the commit."""
+    await bench.session(state=stored(engine.fresh_state()), model=engine.checkpoint.fingerprint)
+    await bench.document(text(2000))
+    scheduler = Scheduler(bench.store, engine, Settings(), Metrics())
+    desk = Desk(Reading(bench.store, engine, await bench.lease()))
+    await desk.reading.refill()
+    engine.read(desk.reading.next_segments()[0])
+    desk.committed_s = 0.0
+    async with desk.reading._fed:
+        committing = asyncio.create_task(scheduler._commit_if_due(desk))
+        await asyncio.sleep(0.1)
+        renewal = desk.commit = asyncio.create_task(desk.reading.renew())
+    await committing
+    assert desk.commit is renewal
+    await renewal
+    desk.commit = None
+    await scheduler._commit_if_due(desk)
+    assert desk.commit is not None
+    await desk.commit
+    assert desk.reading.lease.session.segments == 1
 
 
 def test_a_server_that_stops_hands_everything_over(start_server: ServerFactory, server: Server) -> None:
