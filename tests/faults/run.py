@@ -67,7 +67,7 @@ class Run:
             round(time.monotonic() - began_s, 1),
             len(self._plan.sessions),
             sum(len(one.text) for one in documents),
-            dict(sorted(self._counts.items())),
+            dict(sorted((+self._counts).items())),
             self._problems,
         )
 
