@@ -18,9 +18,6 @@ from rmt_model.state import ReaderState
 DATA = text(6000, seed=1) + " Мэри 🐘 где? ".encode() + text(3000, seed=2)
 FOCUS = ["Where is Mary?", "Who went to the office and then to the garden?", "Who?"]
 
-AMPLIFIES = pytest.mark.xfail(strict=False, reason="docs/plan.md: another batch shape moved three lanes by 6e-3 here")
-
-
 def in_pieces(server: Server, sid: str, data: bytes, *sizes: int) -> None:
     document, offset = server.open(sid), 0
     for piece in cut(data, *sizes):
@@ -77,14 +74,18 @@ def test_with_a_pause_anywhere(server: Server, whole: bytes, focus: list[str]) -
     assert server.state(sid) == whole
 
 
-@AMPLIFIES
-def test_beside_other_sessions(server: Server, whole: bytes, focus: list[str]) -> None:
-    """The batch has another shape then: the same to 1e-4, not to the bit."""
+def test_beside_other_sessions(server: Server, focus: list[str]) -> None:
+    """The batch has another shape then: the same to 1e-4, not to the bit.
+
+    The text is short, since a model of random weights is chaotic: a difference of 1e-7 in the memory, by rounding
+    or on purpose, is 1e-5 after 20 segments of one reading and can be 1 after 70.
+    """
+    data = DATA[:2500]
     others = [server.session(focus=FOCUS[:n]) for n in (0, 1, 2)]
     mine = server.session(focus=focus)
     for sid in (*others, mine):
-        server.send(sid, DATA)
-    found, wanted = ReaderState.from_bytes(server.state(mine)), ReaderState.from_bytes(whole)
+        server.send(sid, data)
+    found, wanted = (ReaderState.from_bytes(server.state(sid)) for sid in (mine, server.read(data, focus=focus)))
     assert (found.digest, found.segments_read, found.pending) == (wanted.digest, wanted.segments_read, wanted.pending)
     for lane, other in zip(found.memory, wanted.memory, strict=True):
         assert np.linalg.norm(lane - other) <= 1e-4 * np.linalg.norm(other)
@@ -153,7 +154,6 @@ def test_a_restored_session_reads_on_as_if_it_had_never_been_elsewhere(
     assert server.state(sid) == server.state(straight) != whole
 
 
-@AMPLIFIES
 def test_segments_that_a_memory_brings_with_it_are_read(server: Server, focus: list[str]) -> None:
     """A snapshot that was taken while text arrived holds tokens of whole segments beside the memory."""
     engine = server.scheduler.engine
@@ -168,8 +168,10 @@ def test_segments_that_a_memory_brings_with_it_are_read(server: Server, focus: l
     made = [server.http.post("/v1/sessions", json={"from_snapshot": snapshot}, headers=key) for _ in range(2)]
     fork, straight = made[0].json(), server.session(focus=focus)
     assert (fork["status"], made[1].json()["id"]) == ("reading", fork["id"])
+    server.wait_until_read(fork["id"], 20)  # each is read alone: beside another the rounding would differ
     restored = server.session(focus=focus)
     server.http.post(f"/v1/sessions/{restored}/restore", json={"snapshot": snapshot}).raise_for_status()
+    server.wait_until_read(restored, 20)
     server.open(straight, DATA[:3000])
     wanted = server.wait_until_read(straight)
     for sid in (fork["id"], restored):
