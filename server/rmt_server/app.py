@@ -57,7 +57,7 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
     app.state.scheduler, app.state.service = scheduler, service
     app.state.intake = Intake(store, service, scheduler, settings, metrics)
-    app.state.events = EventStreams(store, scheduler, settings)
+    app.state.events = EventStreams(store, scheduler, settings, metrics)
     _add_middleware(app, settings, metrics, store)
     return app
 

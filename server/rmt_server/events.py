@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from rmt_server.errors import BusyError, RmtServerError, StoreUnavailableError
 from rmt_server.event_bodies import event_body
+from rmt_server.metrics import Metrics
 from rmt_server.problems import error_document, problem_document
 from rmt_server.scheduler import Scheduler
 from rmt_server.settings import Settings
@@ -19,11 +20,12 @@ __all__ = ["EventStreams"]
 class EventStreams:
     """The streams that are open in this process. Each asks the store now and then; none holds a connection to it."""
 
-    def __init__(self, store: Store, scheduler: Scheduler, settings: Settings) -> None:
+    def __init__(self, store: Store, scheduler: Scheduler, settings: Settings, metrics: Metrics) -> None:
         self._store = store
         self._scheduler = scheduler
         self._settings = settings
         self._open = 0
+        metrics.event_streams.set_function(lambda: self._open)
 
     async def follow(self, request: Request, tenant: str, sid: str, after: str | None) -> EventStream:
         """A stream of what happens in a session after an event; without one, from how it stands now.

@@ -78,6 +78,7 @@ class Metrics:
             registry=self.registry,
         )
         self.waiting_questions = Gauge("rmt_waiting_questions", "Calls waiting for the engine.", registry=self.registry)
+        self.event_streams = Gauge("rmt_event_streams", "Streams that follow sessions.", registry=self.registry)
         self.requests = Counter(
             "rmt_http_requests",
             "HTTP requests by route and status.",

@@ -1,11 +1,16 @@
-"""An engine of the test's own, and what slows it down or stops it."""
+"""An engine of the test's own, what slows it down or stops it, and servers on a Redis of any address."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from tests.server.obstacles import Throttle
+from tests.serving import Server
 
 from rmt_model.engine import Engine
+
+StartOn = Callable[..., Server]
 
 
 @pytest.fixture
@@ -18,3 +23,14 @@ def throttle(engine: Engine) -> Iterator[Throttle]:
     throttle = Throttle(engine)
     yield throttle
     throttle.open.set()
+
+
+@pytest.fixture
+def start_on(make_engine: Callable[..., Engine]) -> Iterator[StartOn]:
+    """Starts a server on a Redis of any URL: ``start_on(redis_url, **settings)``."""
+    with ExitStack() as started:
+
+        def start(redis_url: str, **settings: Any) -> Server:
+            return started.enter_context(Server(redis_url, make_engine(), settings))
+
+        yield start

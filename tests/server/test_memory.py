@@ -18,6 +18,7 @@ from rmt_model.state import ReaderState
 DATA = text(6000, seed=1) + " Мэри 🐘 где? ".encode() + text(3000, seed=2)
 FOCUS = ["Where is Mary?", "Who went to the office and then to the garden?", "Who?"]
 
+
 def in_pieces(server: Server, sid: str, data: bytes, *sizes: int) -> None:
     document, offset = server.open(sid), 0
     for piece in cut(data, *sizes):

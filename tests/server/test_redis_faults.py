@@ -5,7 +5,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import psutil
 import pytest
 import redis
 from tests.relay import Relay
+from tests.server.conftest import StartOn
 from tests.server.obstacles import Throttle
 from tests.serving import ProcessFactory, Server, ServerFactory, text, wait_for
 
@@ -27,20 +28,6 @@ DATA = text(40_000, seed=11)
 def whole(server: Server) -> bytes:
     """The memory after an undisturbed reading."""
     return server.state(server.read(DATA))
-
-
-@pytest.fixture
-def start_on(make_engine: Callable[..., Engine]) -> Iterator[Callable[[str], Server]]:
-    """Starts a server on a Redis of any URL."""
-    started: list[Server] = []
-
-    def start(redis_url: str) -> Server:
-        started.append(Server(redis_url, make_engine(), {"max_unread_bytes": 1 << 30}).__enter__())
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.__exit__()
 
 
 @contextmanager
@@ -115,19 +102,19 @@ def test_a_redis_that_forgets_its_scripts_again_and_again(
         forgetting.join()
 
 
-def test_a_slow_redis_is_waited_for(own_redis: EmbeddedRedis, start_on: Callable[[str], Server], whole: bytes) -> None:
+def test_a_slow_redis_is_waited_for(own_redis: EmbeddedRedis, start_on: StartOn, whole: bytes) -> None:
     with Relay(own_redis.url.removeprefix("unix://")) as relay:
         relay.delay_s = 0.02
-        server = start_on(relay.redis_url)
+        server = start_on(relay.redis_url, max_unread_bytes=1 << 30)
         assert server.state(server.read(DATA)) == whole
         assert ready(server)
 
 
 def test_connections_to_redis_that_are_cut_are_made_anew(
-    own_redis: EmbeddedRedis, start_on: Callable[[str], Server], whole: bytes
+    own_redis: EmbeddedRedis, start_on: StartOn, whole: bytes
 ) -> None:
     with Relay(own_redis.url.removeprefix("unix://")) as relay:
-        server = start_on(relay.redis_url)
+        server = start_on(relay.redis_url, max_unread_bytes=1 << 30)
         sid = server.session()
         server.send(sid, DATA)
         while server_is_reading(server, sid):
@@ -170,15 +157,13 @@ def free_ports() -> tuple[int, int]:
         return one.getsockname()[1], other.getsockname()[1]
 
 
-def test_a_redis_that_fails_over_to_its_replica(
-    tmp_path: Path, start_on: Callable[[str], Server], whole: bytes
-) -> None:
+def test_a_redis_that_fails_over_to_its_replica(tmp_path: Path, start_on: StartOn, whole: bytes) -> None:
     """First the replica is there but takes no changes; then it is promoted."""
     first, second = free_ports()
     with redis_on_port(tmp_path / "a", first) as a, redis_on_port(tmp_path / "b", second) as b, Relay(first) as relay:
         b.replicaof("127.0.0.1", str(first))
         wait_for(lambda: b.info("replication")["master_link_status"] == "up", 30, "the replica to follow")
-        server = start_on(relay.redis_url)
+        server = start_on(relay.redis_url, max_unread_bytes=1 << 30)
         sid = server.session()
         document = server.open(sid)
         assert server.append(document, DATA[:30_000], 0).status_code == 204

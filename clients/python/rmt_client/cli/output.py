@@ -32,6 +32,12 @@ def put_json(value: object) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, default=_plain))
 
 
+def put_line(cells: Iterable[object]) -> None:
+    """Prints one line at once, whoever reads it; tabs between."""
+    typer.echo("\t".join(map(_text, cells)))
+    sys.stdout.flush()
+
+
 def put_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Prints a table for people; without a terminal, lines of values with tabs between."""
     texts = [["" if cell is None else _text(cell) for cell in row] for row in rows]

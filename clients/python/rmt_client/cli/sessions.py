@@ -22,11 +22,12 @@ from rmt_client.cli.options import (
     list_by_default,
     pairs,
 )
-from rmt_client.cli.output import put_deleted, put_json, put_record, put_table
+from rmt_client.cli.output import put_deleted, put_json, put_line, put_record, put_table
 from rmt_client.models import Session
 
-sessions = typer.Typer(help="List, create, show and delete sessions.")
+sessions = typer.Typer(help="List, create, show, follow and delete sessions.")
 Id = Annotated[str, typer.Argument(metavar="SESSION")]
+TOLD = ("accepted_bytes", "read_bytes", "tokens", "documents", "snapshot", "detail")
 HEAD = ("id", "status", "read bytes", "accepted bytes", "tokens", "created", "focus")
 
 
@@ -38,7 +39,7 @@ def alone(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """List, create, show and delete sessions; alone, list them."""
+    """List, create, show, follow and delete sessions; alone, list them."""
     if list_by_default(context):
         list_(limit, url, api_key, as_json)
 
@@ -88,6 +89,23 @@ def show(session: Id, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: A
     """Show how far a session is."""
     with connect(url, api_key) as rmt:
         _show(rmt.get_session(session), as_json)
+
+
+@sessions.command()
+def events(
+    session: Id,
+    after: Annotated[str | None, typer.Option(metavar="ID", help="Begin behind this event; 0-0 for all.")] = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a session until Ctrl-C: a line for each thing that happens in it."""
+    with connect(url, api_key) as rmt:
+        for event in rmt.events(session, after=after):
+            if as_json:
+                put_json(event)
+            else:
+                put_line([event.id, event.kind, *(f"{name} {event.data[name]}" for name in TOLD if name in event.data)])
 
 
 @sessions.command()
