@@ -6,6 +6,7 @@ from typing import Any
 
 from rmt_server.routes.scopes import SCOPES
 from rmt_server.schemas import DocumentRequest, ProblemBody
+from rmt_server.sse import MEDIA_TYPE
 
 __all__ = ["complete"]
 
@@ -62,7 +63,8 @@ def complete(describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         operation["security"] = [] if scope is None else [{"key": [scope]}]
         responses = {status: one for status, one in operation["responses"].items() if not status.endswith("XX")}
         for one in responses.values():
-            one["headers"] = _headers("X-Request-Id", *_HEADERS.get(call, ()))
+            only_told = one.get("content", {}).keys() == {MEDIA_TYPE}  # its result has the headers
+            one["headers"] = _headers("X-Request-Id", *(() if only_told else _HEADERS.get(call, ())))
         errors = {
             str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in _errors(call, operation)
         }

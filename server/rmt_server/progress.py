@@ -12,10 +12,13 @@ from rmt_server.event_bodies import ProgressBody
 from rmt_server.problems import error_document
 from rmt_server.requests import unless_disconnected
 from rmt_server.service import Report, unheard
-from rmt_server.sse import PING, EventStream, accepts_events, sse_event
+from rmt_server.sse import PING, EventStream, accepts_events, events_content, sse_event
 from rmt_server.store import SessionRecord
 
-__all__ = ["with_progress"]
+__all__ = ["PROGRESS", "with_progress"]
+
+PROGRESS = events_content("event")
+"""How OpenAPI describes an answer that tells its progress."""
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -45,7 +48,7 @@ async def with_progress(
     except BaseException:
         task.cancel()
         raise
-    return EventStream(_events(request, response, task, latest), task.cancel)
+    return EventStream(_events(request, response, task, latest), task.cancel, response.headers)
 
 
 class _Latest:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any
 
 from fastapi.sse import format_sse_event
@@ -11,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-__all__ = ["MEDIA_TYPE", "PING", "EventStream", "accepts_events", "sse_event"]
+__all__ = ["MEDIA_TYPE", "PING", "EventStream", "accepts_events", "events_content", "sse_event"]
 
 MEDIA_TYPE = "text/event-stream"
 PING = format_sse_event(comment="ping")
+_TEXT = {"type": "string"}
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -22,6 +24,14 @@ def accepts_events(request: Request) -> bool:
     """Whether the caller asks for events by name."""
     kinds = request.headers.get("accept", "").split(",")
     return any(kind.partition(";")[0].strip().lower() == MEDIA_TYPE for kind in kinds)
+
+
+def events_content(*names: str) -> dict[str, Any]:
+    """How OpenAPI describes an answer of events that have these fields beside `data`."""
+    properties = dict.fromkeys(names, _TEXT) | {"data": {**_TEXT, "contentMediaType": "application/json"}}
+    description = "One of the server-sent events; docs/api.md tells what each holds."
+    schema = {"type": "object", "description": description, "required": list(properties), "properties": properties}
+    return {MEDIA_TYPE: {"schema": schema}}
 
 
 def sse_event(name: str, data: BaseModel | Mapping[str, Any], event_id: str | None = None) -> bytes:
@@ -36,8 +46,13 @@ class EventStream(StreamingResponse):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, events: AsyncGenerator[bytes, None], ended: Callable[[], object]) -> None:
-        super().__init__(events, headers=_HEADERS)
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        ended: Callable[[], object],
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(events, headers={**headers, **_HEADERS})
         self._events = events
         self._ended = ended
 

@@ -72,6 +72,7 @@ def test_a_long_call_tells_its_progress_and_then_what_the_plain_one_answers(
     path, request = call(server)
     with streamed(server, path, **request) as reader:
         *progress, result = reader
+        known_at_once = reader.answer.headers
     assert [event.kind for event in (*progress, result)] == ["progress"] * len(progress) + ["result"]
     assert len(progress) >= 2
     reached = [event.data["read_bytes"] for event in progress]
@@ -83,6 +84,7 @@ def test_a_long_call_tells_its_progress_and_then_what_the_plain_one_answers(
     assert without_ids(result.data["body"]) == without_ids(plain.json())
     told = {"location", "upload-offset", "upload-complete", "upload-length", "upload-limit"}
     assert result.data["headers"].keys() & told == plain.headers.keys() & told
+    assert known_at_once.keys() & told == (set() if call is snapshot else plain.headers.keys() & told)
 
 
 def test_without_wait_the_documents_are_waited_for_all_the_same(server: Server) -> None:

@@ -62,9 +62,9 @@ def caller(guarded: Server) -> Iterator[Api]:
         yield caller
 
 
-def existing(caller: Api) -> dict[str, str]:
-    """Ids of a session, of an open upload in it, and of a snapshot."""
-    sid = caller.session()
+def existing(caller: Api, call: str) -> dict[str, str]:
+    """Ids of a session, of an open upload in it, and of a snapshot. One that is followed ends soon."""
+    sid = caller.session(**({"ttl_s": 1} if call.endswith("/events") else {}))
     snapshot = caller.snapshot(sid)
     return {"sid": sid, "did": caller.open(sid).rpartition("/")[2], "snapshot_id": snapshot}
 
@@ -93,7 +93,7 @@ def test_every_answer_is_as_documented(guarded: Server, caller: Api, call: str, 
     @given(case=operation.as_strategy(generation_mode=MODES[mode]))
     def every_answer(case: Any) -> None:
         if known:
-            ids = existing(caller)
+            ids = existing(caller, call)
             case.path_parameters = {name: ids[name] for name in case.path_parameters}
         answer = case.call(base_url=guarded.url, headers=headers)
         # "Not now" is an answer, when it says when to come again; any other 5xx is a fault.

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from rmt_server.progress import with_progress
+from rmt_server.progress import PROGRESS, with_progress
 from rmt_server.routes.deps import JsonOnly, ServiceDep, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import AnswerBody, AnswerRequest, AnswersBody, PositionBody, UsageBody
@@ -40,7 +40,7 @@ def answers_body(questions: list[str], answers: Answers) -> AnswersBody:
     )
 
 
-@router.post("/answers", response_model=AnswersBody, dependencies=[JsonOnly])
+@router.post("/answers", response_model=AnswersBody, responses={200: {"content": PROGRESS}}, dependencies=[JsonOnly])
 async def create_answers(
     sid: str, body: AnswerRequest, request: Request, response: Response, service: ServiceDep, tenant: TenantDep
 ) -> AnswersBody | EventStream:

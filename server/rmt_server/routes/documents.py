@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from rmt_server.coding import CODINGS
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.intake import APPEND_BYTES
-from rmt_server.progress import with_progress
+from rmt_server.progress import PROGRESS, with_progress
 from rmt_server.requests import media_type
 from rmt_server.routes.answers import answers_body
 from rmt_server.routes.deps import IdempotencyKey, IntakeDep, ServiceDep, SettingsDep, StoreDep, TenantDep
@@ -64,7 +64,7 @@ def _limit(settings: Settings, age_s: int) -> str:
     "/documents",
     status_code=202,
     response_model=ReadBody,
-    responses={200: {"model": ReadBody, "description": "Read, with wait=true"}},
+    responses={200: {"model": ReadBody, "description": "Read, with wait=true", "content": PROGRESS}},
     openapi_extra={"requestBody": _ONE_CALL_BODY},
 )
 async def create_session_with_document(
@@ -104,7 +104,7 @@ async def create_session_with_document(
     status_code=202,
     response_model=DocumentBody,
     responses={
-        200: {"model": DocumentBody, "description": "Read"},
+        200: {"model": DocumentBody, "description": "Read, with wait=true", "content": PROGRESS},
         201: {"model": DocumentBody, "description": "Opened"},
     },
     openapi_extra={"requestBody": {"content": {"text/plain": _TEXT}}},

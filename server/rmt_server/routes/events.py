@@ -6,23 +6,14 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from rmt_server.routes.deps import EventsDep, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
-from rmt_server.sse import MEDIA_TYPE, EventStream
+from rmt_server.sse import EventStream, events_content
 
 router = APIRouter(prefix="/v1/sessions/{sid}", tags=["events"], route_class=ScopedRoute)
 
-_TEXT = {"type": "string"}
-_EVENTS = {
-    "schema": {
-        "type": "object",
-        "description": "One of the server-sent events; docs/api.md tells what each holds.",
-        "required": ["event", "id", "data"],
-        "properties": {"event": _TEXT, "id": _TEXT, "data": {**_TEXT, "contentMediaType": "application/json"}},
-    }
-}
 _ID = "^[0-9]{1,19}-[0-9]{1,19}$"
 
 
-@router.get("/events", response_class=Response, responses={200: {"content": {MEDIA_TYPE: _EVENTS}}})
+@router.get("/events", response_class=Response, responses={200: {"content": events_content("event", "id")}})
 async def follow_session(
     sid: str,
     request: Request,

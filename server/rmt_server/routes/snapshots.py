@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from rmt_server.body import Body
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.idempotency import Creation
-from rmt_server.progress import with_progress
+from rmt_server.progress import PROGRESS, with_progress
 from rmt_server.requests import media_type
 from rmt_server.routes.deps import (
     AfterQuery,
@@ -36,7 +36,13 @@ def _page(page: Page[SnapshotRecord]) -> SnapshotsBody:
     return SnapshotsBody(snapshots=[SnapshotBody.of(one) for one in page.items], next=page.next_cursor)
 
 
-@router.post("/sessions/{sid}/snapshots", status_code=201, response_model=SnapshotBody, dependencies=[JsonOnly])
+@router.post(
+    "/sessions/{sid}/snapshots",
+    status_code=201,
+    response_model=SnapshotBody,
+    responses={200: {"description": "Told as events", "content": PROGRESS}},
+    dependencies=[JsonOnly],
+)
 async def create_snapshot(
     sid: str,
     body: SnapshotRequest,
