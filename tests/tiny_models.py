@@ -125,10 +125,10 @@ def write_checkpoint(directory: Path, base: Path, family: str = "llama", seed: i
     return save_checkpoint(directory, model)
 
 
-def write_served_checkpoint(directory: Path) -> Path:
+def write_served_checkpoint(directory: Path, segment_tokens: int = 32) -> Path:
     """The smallest checkpoint that a server can serve, with its base beside it."""
     base = write_backbone(directory / "base", train_tokenizer(), layers=1)
-    return write_checkpoint(directory / "checkpoint", base, segment_tokens=32)
+    return write_checkpoint(directory / "checkpoint", base, segment_tokens=segment_tokens)
 
 
 @pytest.fixture(scope="session")

@@ -52,15 +52,17 @@ class EventStreams:
     async def _events(
         self, request: Request, key: tuple[str, str], after: str | None, events: Sequence[EventRecord]
     ) -> AsyncGenerator[bytes, None]:
-        told_s, failing_since_s = time.monotonic(), None
+        moved_s = told_s = time.monotonic()
+        failing_since_s = None
         while True:
             for event in events:
                 yield _rendered(request, event)
-                after, told_s = event.id, time.monotonic()
+                after, moved_s = event.id, time.monotonic()
+                told_s = moved_s
             if self._scheduler.stopping:
                 return  # whoever wants to know more goes to another process, and says what came last
             if not events:
-                await self._scheduler.watch(key, self._settings.event_poll_s)
+                await self._scheduler.watch(key, moved_s)
             if time.monotonic() - told_s >= self._settings.event_ping_s:
                 yield PING
                 told_s = time.monotonic()

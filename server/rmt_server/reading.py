@@ -19,7 +19,9 @@ from rmt_server.store import Lease, Store, StoredState
 __all__ = ["LOOKAHEAD_SEGMENTS", "PIECE_BYTES", "Reading", "stored"]
 
 PIECE_BYTES = 16 * 1024
+"""The most text that is fetched at once."""
 LOOKAHEAD_SEGMENTS = 4
+_TOKEN_BYTES = 4  # of a long token: what is fetched ahead is all read for a question that comes meanwhile
 
 
 def stored(state: ReaderState, waiting_segments: int = 0) -> StoredState:
@@ -41,7 +43,9 @@ class Reading:
         self.exhausted = False
         self.since_s = self.contact_s = time.monotonic()
         self._store = store
-        self._reader = Reader(engine.text_tokenizer, engine.checkpoint.config.segment_tokens, state)
+        segment_tokens = engine.checkpoint.config.segment_tokens
+        self._piece_bytes = min(PIECE_BYTES, LOOKAHEAD_SEGMENTS * segment_tokens * _TOKEN_BYTES)
+        self._reader = Reader(engine.text_tokenizer, segment_tokens, state)
         self._prefixes = [focus_ids(engine, state, lane) for lane in range(state.lanes)]
         self.slots = engine.open(state.memory)  # at the end: what fails above has taken none
         self._finished: deque[str] = deque()
@@ -81,7 +85,7 @@ class Reading:
         """
         while self.wants_text:
             start = self._reader.bytes_read
-            piece = await self._store.unread(self.lease, start, PIECE_BYTES)
+            piece = await self._store.unread(self.lease, start, self._piece_bytes)
             async with self._ends:  # no commit meanwhile: it takes ends away, there and here
                 ends = await self._store.boundaries(self.lease)
                 end = next((one for one in ends if one.document_id not in self._finished), None)

@@ -36,6 +36,7 @@ __all__ = ["Scheduler"]
 T = TypeVar("T")
 Key = tuple[str, str]
 _log = logging.getLogger(__name__)
+_LONGEST_LOOK_S = 1.0
 _STORE_PAUSE_S = 1.0
 
 
@@ -121,8 +122,14 @@ class Scheduler:
             self._wake.set()
             return await answers
 
-    async def watch(self, key: Key, timeout_s: float) -> None:
-        """Wait until this process commits progress of a session, or for at most `timeout_s`."""
+    async def watch(self, key: Key, since_s: float) -> None:
+        """Wait until this process commits progress of a session, or another process may have done so.
+
+        Who has waited for long, since `since_s` by the monotonic clock, is not told at once what others do, but a
+        quarter later at most: a thousand who wait must not keep Redis and this process busy with their looking.
+        """
+        waited_s = time.monotonic() - since_s
+        timeout_s = min(max(waited_s / 4, self._settings.poll_s), _LONGEST_LOOK_S)
         event = asyncio.Event()
         self._watchers.setdefault(key, set()).add(event)
         try:

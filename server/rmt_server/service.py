@@ -135,17 +135,17 @@ class Service:
         """
         session = await self._store.get_session(tenant, sid)
         target = session.accepted_bytes
-        deadline = time.monotonic() + self._settings.read_wait_s
+        since_s = time.monotonic()
         while not (session.is_read or session.read_bytes > target):
             report(session)
-            if time.monotonic() >= deadline:
+            if time.monotonic() - since_s >= self._settings.read_wait_s:
                 raise BusyError(
                     f"Session {sid} is still being read: {session.read_bytes} of {target} bytes.",
                     retry_after_s=5.0,
                 )
             if self._scheduler.stopping or self._scheduler.failure is not None:
                 raise BusyError("This process reads no more; ask another one.", retry_after_s=1.0)
-            await self._scheduler.watch((tenant, sid), self._settings.poll_s)
+            await self._scheduler.watch((tenant, sid), since_s)
             session = await self._store.get_session(tenant, sid)
             report(session)
         return session

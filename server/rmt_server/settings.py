@@ -95,13 +95,12 @@ class Settings(BaseSettings):
     max_ttl_s: Count = Field(365 * _DAY_S, description="Longest time to live that may be asked for.")
 
     max_batch_lanes: Count = Field(16, description="Lanes that one step reads.")
-    max_readings: Count = Field(8, description="Sessions that this process reads at once.")
+    max_readings: Count = Field(16, description="Sessions that this process reads at once.")
     turn_s: Seconds = Field(2.0, description="How long a session is read before one that waits gets its place.")
     commit_interval_s: Seconds = Field(0.5, description="Longest time between commits of a session that is read.")
     lease_s: Seconds = Field(10.0, description="A reader that is silent so long loses its session to another.")
     poll_s: Seconds = Field(0.1, description="How often to look for work and progress of other processes.")
     max_event_streams: Count = Field(256, description="Streams that follow sessions; above it 503.")
-    event_poll_s: Seconds = Field(0.25, description="How often a stream looks for events of other processes.")
     event_ping_s: Seconds = Field(5.0, description="A stream that has nothing to tell sends a comment so often.")
     drain_s: Seconds = Field(20.0, description="Time that a stopping server gives to what is under way.")
 

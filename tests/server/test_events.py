@@ -164,7 +164,7 @@ def test_a_server_that_stops_ends_its_streams(start_server: ServerFactory) -> No
 
 
 def test_a_silent_stream_sends_comments(start_server: ServerFactory) -> None:
-    server = start_server(event_ping_s=0.05, event_poll_s=0.02)
+    server = start_server(event_ping_s=0.05, poll_s=0.02)
     sid = server.session()
     with following(server.url, sid) as reader:
         next(reader)
@@ -238,7 +238,7 @@ def test_a_session_that_is_not_there_is_a_plain_404(server: Server) -> None:
 
 def test_whoever_does_not_read_is_not_written_for(start_server: ServerFactory) -> None:
     """A socket that takes nothing holds its stream up: what happens waits in Redis, not in the process."""
-    server = start_server(event_poll_s=0.01)
+    server = start_server(poll_s=0.01)
     lazy, eager = server.session(), server.session()
     asked: list[str] = []
     events = server.app.state.store.events

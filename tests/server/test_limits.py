@@ -90,7 +90,6 @@ TESTS = {
     "`RMT_LEASE_S`": "test_store_leases.py::test_a_dead_readers_session_is_taken_over",
     "`RMT_POLL_S`": "test_scheduler.py::test_two_servers_share_the_work",
     "`RMT_MAX_EVENT_STREAMS`": "test_events.py::test_streams_are_bounded_and_give_their_place_back",
-    "`RMT_EVENT_POLL_S`": "test_events.py::test_two_replicas_in_turn_tell_one_story",
     "`RMT_EVENT_PING_S`": "test_events.py::test_a_silent_stream_sends_comments",
     "`RMT_DRAIN_S`": "test_limits.py::test_a_stop_does_not_wait_for_a_request_for_ever",
     "a question or focus": "test_refusals.py::test_an_empty_question_and_a_long_one_have_names",
@@ -345,7 +344,8 @@ def test_text_is_fetched_a_little_ahead_of_the_engine(
     sid = server.session()
     server.send(sid, text(200_000))
     wait_for(lambda: throttle.arrived > before and fetched, what="the engine to stand still")
-    assert sum(fetched) == 16 * 1024  # one piece holds more than four segments
+    assert set(fetched) == {4 * engine.checkpoint.config.segment_tokens * 4}  # four segments of tokens of four bytes
+    assert len(fetched) <= 4  # a token of this text has two
     throttle.open.set()
     server.http.delete(f"/v1/sessions/{sid}")
 
