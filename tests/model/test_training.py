@@ -561,6 +561,15 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_losses(trainer, settings, 
     assert losses(logged) == whole
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_batches_built_in_processes_are_the_same(trainer, settings) -> None:
+    optimizer = settings.optimizer.model_copy(update={"accumulate": 2})
+    in_a_thread = losses(trainer("thread", optimizer=optimizer).train())
+    in_processes = losses(trainer("processes", optimizer=optimizer, builders=2).train())
+
+    assert in_processes == in_a_thread
+
+
 def test_accumulated_batches_are_one_step(trainer, settings) -> None:
     optimizer = settings.optimizer.model_copy(update={"accumulate": 3})
     run = trainer("three", optimizer=optimizer)

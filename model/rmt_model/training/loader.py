@@ -1,9 +1,12 @@
-"""Batches, built ahead in a thread while the device computes."""
+"""Batches, built ahead while the device computes: in a thread, or in processes where a thread is too slow."""
 
+import multiprocessing
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from random import Random
 from typing import Self
+
+import torch
 
 from rmt_model.training.batches import Batch, BatchBuilder
 from rmt_model.training.curriculum import Curriculum
@@ -21,36 +24,61 @@ class BatchLoader:
         curriculum: Says what they look like.
         parts: Batches of one step.
         ahead: Steps that are built ahead.
+        processes: Processes that build them, each with a copy of the builder; 0 for a thread of this one.
     """
 
-    def __init__(self, builder: BatchBuilder, curriculum: Curriculum, *, parts: int = 1, ahead: int = 4) -> None:
-        self.builder = builder
-        self.curriculum = curriculum
+    def __init__(
+        self, builder: BatchBuilder, curriculum: Curriculum, *, parts: int = 1, ahead: int = 4, processes: int = 0
+    ) -> None:
         self.parts = parts
-        self.ahead = ahead
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rmt-batches")
-        self._waiting: deque[tuple[int, int, Future[list[Batch]]]] = deque()
+        self.ahead = max(ahead, processes)
+        self._plan = builder, curriculum
+        self._builders = _processes(builder, curriculum, processes) if processes else ThreadPoolExecutor(1)
+        self._in_processes = processes > 0
+        self._waiting: deque[tuple[int, int, list[Future[Batch]]]] = deque()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._builders.shutdown(cancel_futures=True)
 
     def take(self, step: int, stage: int) -> list[Batch]:
         """The batches of a step, built already if all went well."""
         if self._waiting and self._waiting[0][:2] != (step, stage):
-            for _, _, future in self._waiting:
-                future.cancel()
+            for _, _, futures in self._waiting:
+                for future in futures:
+                    future.cancel()
             self._waiting.clear()
         while len(self._waiting) <= self.ahead:
             later = step + len(self._waiting)
-            self._waiting.append((later, stage, self._thread.submit(self._build, later, stage)))
-        return self._waiting.popleft()[2].result()
+            self._waiting.append((later, stage, [self._submit(later, stage, part) for part in range(self.parts)]))
+        return [future.result() for future in self._waiting.popleft()[2]]
 
-    def _build(self, step: int, stage: int) -> list[Batch]:
-        seed = self.curriculum.seed
-        return [
-            self.builder.batch(Random(f"{seed}-batch-{step}-{part}"), self.curriculum.shape(step, stage, part))
-            for part in range(self.parts)
-        ]
+    def _submit(self, step: int, stage: int, part: int) -> "Future[Batch]":
+        if self._in_processes:
+            return self._builders.submit(_build_here, step, stage, part)
+        return self._builders.submit(_build, *self._plan, step, stage, part)
+
+
+def _build(builder: BatchBuilder, curriculum: Curriculum, step: int, stage: int, part: int) -> Batch:
+    return builder.batch(Random(f"{curriculum.seed}-batch-{step}-{part}"), curriculum.shape(step, stage, part))
+
+
+def _processes(builder: BatchBuilder, curriculum: Curriculum, count: int) -> Executor:
+    """Forked, so that the background's tokens are in memory once; they touch no device."""
+    context = multiprocessing.get_context("fork")
+    return ProcessPoolExecutor(count, context, initializer=_remember, initargs=(builder, curriculum))
+
+
+_here: list[tuple[BatchBuilder, Curriculum]] = []
+
+
+def _remember(builder: BatchBuilder, curriculum: Curriculum) -> None:
+    torch.set_num_threads(1)
+    torch.multiprocessing.set_sharing_strategy("file_system")  # the other way each tensor holds a file open
+    _here.append((builder, curriculum))
+
+
+def _build_here(step: int, stage: int, part: int) -> Batch:
+    return _build(*_here[0], step, stage, part)

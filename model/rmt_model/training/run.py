@@ -90,6 +90,7 @@ def prepare(config: TrainingConfig) -> TrainingRun:
         recompute=None if config.activation_checkpointing == "auto" else config.activation_checkpointing,
         save_every_s=config.save_every_s,
         prefetch=config.prefetch,
+        builders=config.builders,
     )
     model = model.to(device)
     if settings.bfloat16:

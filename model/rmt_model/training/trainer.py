@@ -42,6 +42,7 @@ class TrainerSettings:
         recompute: Compute activations twice instead of keeping them; None: when they would not fit.
         save_every_s: Seconds between saves of the resumable state.
         prefetch: Steps whose batches are built ahead.
+        builders: Processes that build them; 0 for a thread.
     """
 
     stages: tuple[Stage, ...]
@@ -52,6 +53,7 @@ class TrainerSettings:
     recompute: bool | None = None
     save_every_s: float = 180.0
     prefetch: int = 4
+    builders: int = 0
 
 
 class Trainer:
@@ -100,7 +102,8 @@ class Trainer:
         """Run to the end of the curriculum, yielding one record a step."""
         parts = self.settings.optimizer.accumulate
         saved_at = time.monotonic()
-        with BatchLoader(self.builder, self.curriculum, parts=parts, ahead=self.settings.prefetch) as loader:
+        ahead, builders = self.settings.prefetch, self.settings.builders
+        with BatchLoader(self.builder, self.curriculum, parts=parts, ahead=ahead, processes=builders) as loader:
             while not self.curriculum.finished(self.progress):
                 started = time.monotonic()
                 batches = loader.take(self.progress.step, self.progress.stage)
