@@ -59,7 +59,14 @@ class Desk:
         return True, task.exception()
 
     def abandon(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is under way; how that ends is of no interest any more."""
         for task in (self.refill, self.commit):
-            if task is not None and not task.cancel() and not task.cancelled():
-                task.exception()  # seen now, so that asyncio does not report one that nobody has looked at
+            if task is not None:
+                task.cancel()
+                task.add_done_callback(_see)
+
+
+def _see(task: "asyncio.Task[None]") -> None:
+    """Look at a task's error, so that asyncio does not report one that nobody has looked at."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,147 @@
+"""What a device makes of many lanes, and whether a long document stays as cheap as a short one.
+
+    python -m benchmarks.lanes [--device cuda] [--checkpoint NAME] [--lanes 1 4 16] [--tokens 20000] [--out FILE]
+
+Three tables: document tokens a second by the number of lanes that one step reads, with the share of the measured matrix
+peak; the time to read `--tokens` and ten times less, in one lane; and the time to answer after each. Medians of five.
+The memory of the process, and on a GPU of the device, is looked at before and after the long document.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+import torch
+from benchmarks import report
+
+from rmt_model.allocator import keep_freed_memory
+from rmt_model.checkpoint import load_checkpoint
+from rmt_model.engine import Engine
+from rmt_model.types import LaneSegment, Prompt
+
+_RUNS = 5
+_QUESTION_TOKENS = 24
+
+
+class Bench:
+    """An engine and random segments."""
+
+    def __init__(self, checkpoint: str, device: str, dtype: str, most_lanes: int) -> None:
+        loaded = load_checkpoint(checkpoint, device=device, dtype=dtype)
+        self.engine = Engine(loaded, slots=most_lanes, max_batch_lanes=most_lanes)
+        self.device = self.engine.model.device
+        self.size = loaded.config.segment_tokens
+        self._rng = random.Random(1)
+
+    def segment(self) -> list[int]:
+        """Tokens of one segment."""
+        return [self._rng.randrange(1000, 40000) for _ in range(self.size)]
+
+    def seconds(self, work: Callable[[], object]) -> float:
+        """Seconds that it takes, on the device too."""
+        self._synchronize()
+        started = time.perf_counter()
+        work()
+        self._synchronize()
+        return time.perf_counter() - started
+
+    def step(self, lanes: int) -> float:
+        """Median seconds of a step that reads one segment in each of so many lanes."""
+        slots = self.engine.open(lanes)
+        rows = [LaneSegment(slot, self.segment()) for slot in slots]
+        steps = max(1, 64 // lanes)
+        found = [self.seconds(lambda: [self.engine.read(rows) for _ in range(steps)]) for _ in range(_RUNS + 1)]
+        self.engine.close(slots)
+        return statistics.median(found[1:]) / steps
+
+    def read(self, tokens: int) -> tuple[float, float]:
+        """Seconds to read so many tokens in one lane, and median seconds to answer a question then."""
+        (slot,) = self.engine.open(1)
+        segments = [self.segment() for _ in range(tokens // self.size)]
+        read_s = self.seconds(lambda: [self.engine.read([LaneSegment(slot, one)]) for one in segments])
+        prompt = Prompt(slot, self.segment()[:_QUESTION_TOKENS], 8)
+        answers = [self.seconds(lambda: self.engine.answer([prompt])) for _ in range(_RUNS + 1)]
+        self.engine.close([slot])
+        return read_s, statistics.median(answers[1:])
+
+    def peak_flops(self) -> float:
+        """Floating-point operations a second of a large matrix product in the type that the model computes in."""
+        dtype = self.engine.model.body.get_input_embeddings().weight.dtype
+        size = 8192 if self.device.type == "cuda" else 1024
+        left, right = (torch.randn(size, size, device=self.device, dtype=dtype) for _ in range(2))
+        found = [self.seconds(lambda: [left @ right for _ in range(8)]) / 8 for _ in range(_RUNS + 1)]
+        return 2 * size**3 / statistics.median(found[1:])
+
+    def segment_flops(self) -> float:
+        """Operations that reading a segment takes: two for each weight that a token meets, and attention."""
+        body, config = self.engine.model.body, self.engine.model.backbone.config
+        matrices = (
+            sum(p.numel() for p in body.parameters() if p.dim() == 2) - body.get_input_embeddings().weight.numel()
+        )
+        length = self.size + 2 * self.engine.checkpoint.config.memory_tokens
+        attention = (
+            2 * config.num_hidden_layers * length * config.hidden_size
+        )  # causal: half of all pairs, two products
+        return float(length * (2 * matrices + attention))
+
+    def megabytes(self) -> dict[str, float]:
+        """Memory that is taken now."""
+        taken = {"process": psutil.Process().memory_info().rss / 1e6}
+        if self.device.type == "cuda":
+            taken["device"] = torch.cuda.memory_allocated() / 1e6
+        return taken
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--lanes", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--tokens", type=int, default=20_000, help="length of the long document")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    options = parser.parse_args(arguments)
+    keep_freed_memory()
+    bench = Bench(options.checkpoint, options.device, options.dtype, max(options.lanes))
+    peak = bench.peak_flops()
+    print(f"{bench.device}, {peak / 1e12:.1f} TFLOP/s in a large matrix product")
+    print(f"{'lanes':>8}{'ms a step':>12}{'tokens a second':>18}{'of the peak':>14}")
+    speeds = []
+    for lanes in options.lanes:
+        seconds = bench.step(lanes)
+        share = lanes * bench.segment_flops() / seconds / peak
+        speeds.append(
+            {"lanes": lanes, "step_s": seconds, "tokens_per_s": lanes * bench.size / seconds, "of_peak": share}
+        )
+        print(f"{lanes:8}{1e3 * seconds:12.1f}{lanes * bench.size / seconds:18,.0f}{share:14.1%}")
+    documents = []
+    for tokens in (options.tokens // 10, options.tokens):
+        before = bench.megabytes()
+        read_s, answer_s = bench.read(tokens)
+        grown = {name: after - before[name] for name, after in bench.megabytes().items()}
+        documents.append({"tokens": tokens, "read_s": read_s, "answer_s": answer_s, "grown_mb": grown})
+        more = ", ".join(f"{name} {megabytes:+.1f} MB" for name, megabytes in grown.items())
+        print(f"{tokens:12,} tokens read in {read_s:8.2f} s, answered in {1e3 * answer_s:7.1f} ms; {more}")
+    report.write(
+        options.out,
+        "lanes",
+        checkpoint=bench.engine.checkpoint.name,
+        device=torch.cuda.get_device_name() if bench.device.type == "cuda" else "cpu",
+        torch=torch.__version__,
+        peak_flops=peak,
+        speeds=speeds,
+        documents=documents,
+    )
+
+
+if __name__ == "__main__":
+    main()
