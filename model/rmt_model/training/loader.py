@@ -76,7 +76,8 @@ _here: list[tuple[BatchBuilder, Curriculum]] = []
 
 def _remember(builder: BatchBuilder, curriculum: Curriculum) -> None:
     torch.set_num_threads(1)
-    torch.multiprocessing.set_sharing_strategy("file_system")  # the other way each tensor holds a file open
+    # The other strategy holds a file open for each tensor.
+    torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     _here.append((builder, curriculum))
 
 
