@@ -3,8 +3,8 @@
     python -m benchmarks.lanes [--device cuda] [--checkpoint NAME] [--lanes 1 4 16] [--tokens 20000] [--out FILE]
 
 Three tables: document tokens a second by the number of lanes that one step reads, with the share of the measured matrix
-peak; the time to read `--tokens` and ten times less, in one lane; and the time of a token of an answer after each. Medians of five.
-The memory of the process, and on a GPU of the device, is looked at before and after the long document.
+peak; the time to read `--tokens` and ten times less, in one lane; and the time of a token of an answer after each.
+Medians of five. The memory of the process, and on a GPU of the device, is looked at before and after the long document.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from benchmarks import report
 from rmt_model.allocator import keep_freed_memory
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
-from rmt_model.types import Generation, LaneSegment, Prompt
+from rmt_model.types import LaneSegment, Prompt
 
 _RUNS = 5
 _QUESTION_TOKENS = 24
@@ -64,14 +64,10 @@ class Bench:
         segments = [self.segment() for _ in range(tokens // self.size)]
         read_s = self.seconds(lambda: [self.engine.read([LaneSegment(slot, one)]) for one in segments])
         prompt = Prompt(slot, self.segment()[:_QUESTION_TOKENS], 8)
-        self.engine.answer([prompt])
-        found = []
-        for _ in range(_RUNS):
-            answers: list[Generation] = []
-            seconds = self.seconds(lambda: answers.extend(self.engine.answer([prompt])))
-            found.append(seconds / answers[0].completion_tokens)
+        (answer,) = self.engine.answer([prompt])
+        answer_s = statistics.median(self.seconds(lambda: self.engine.answer([prompt])) for _ in range(_RUNS))
         self.engine.close([slot])
-        return read_s, statistics.median(found)
+        return read_s, answer_s / answer.completion_tokens
 
     def peak_flops(self) -> float:
         """Floating-point operations a second of a large matrix product in the type that the model computes in."""
@@ -135,7 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         grown = {name: after - before[name] for name, after in bench.megabytes().items()}
         documents.append({"tokens": tokens, "read_s": read_s, "answer_token_s": answer_token_s, "grown_mb": grown})
         more = ", ".join(f"{name} {megabytes:+.1f} MB" for name, megabytes in grown.items())
-        print(f"{tokens:12,} tokens read in {read_s:8.2f} s, {1e3 * answer_token_s:6.1f} ms a token of an answer; {more}")
+        print(
+            f"{tokens:12,} tokens read in {read_s:8.2f} s, {1e3 * answer_token_s:6.1f} ms a token of an answer; {more}"
+        )
     report.write(
         options.out,
         "lanes",

@@ -109,6 +109,7 @@ class Intake:
         """
         options = call.options
         creation = Creation.of(idempotency_key, "document", options.model_dump(exclude={"text"}))
+        await self._require_tokens(tenant, idempotency_key)
         await call.body.hold()
         session = await self._service.create_session(
             tenant,
@@ -158,6 +159,7 @@ class Intake:
         length = told_length(request, 0, body.declared_bytes, complete=complete)
         self._inbox.require_room(max(length or 0, body.declared_bytes or 0))
         creation = Creation.of(idempotency_key, upload_length(request), complete)
+        await self._require_tokens(tenant, idempotency_key)
         await body.hold()
         did = creation.new_id("doc", tenant, sid)
         document = await self._store.create_document(tenant, sid, did, length, creation.asked)
@@ -169,6 +171,11 @@ class Intake:
             if complete and (isinstance(error, _ABOUT_THE_BODY) or idempotency_key is None):
                 await asyncio.shield(self._end(tenant, document, document.writer))
             raise
+
+    async def _require_tokens(self, tenant: str, idempotency_key: str | None) -> None:
+        """Begin nothing that could not go on; what was begun with a key may be whole already."""
+        if idempotency_key is None:
+            await self._store.require_tokens(tenant)
 
     async def _receive_missing(
         self, tenant: str, document: DocumentRecord, body: Body, text: AsyncIterator[bytes], *, complete: bool

@@ -456,4 +456,17 @@ def test_tokens_of_a_day_over_http(start_server: ServerFactory) -> None:
     for answer in (asking, sending):
         assert refused(answer, 429, "tokens-spent")["limit"] == 100
         assert 0 < int(answer.headers["Retry-After"]) <= 86_400
-    assert server.wait_until_read(sid)["read_bytes"] == 2000
+    session = server.wait_until_read(sid)
+    assert (session["read_bytes"], session["documents"]) == (2000, 1)  # nothing was begun
+
+
+def test_what_was_sent_is_found_again_when_no_tokens_are_left(start_server: ServerFactory) -> None:
+    server = start_server(max_tenant_tokens_day=100)
+    sid = server.session()
+    headers = {"Content-Type": "text/plain", "Idempotency-Key": "one"}
+    sent, again = (
+        server.http.post(f"/v1/sessions/{sid}/documents?wait=true", content=text(2000), headers=headers)
+        for _ in range(2)
+    )
+    assert (sent.status_code, again.status_code) == (200, 200)
+    assert again.json()["id"] == sent.json()["id"]
