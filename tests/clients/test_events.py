@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -85,3 +89,25 @@ def test_a_session_that_goes_ends_it(connect: Connect, server: Server) -> None:
         next(events)
     with pytest.raises(NotFoundError):
         next(follow(rmt, sid))
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["lines", "json"])
+def test_the_command_line_follows_until_it_is_interrupted(server: Server, form: list[str]) -> None:
+    """Each line comes as soon as it has happened, through a pipe too."""
+    sid = server.session()
+    command = [sys.executable, "-m", "rmt_client", "sessions", "events", sid, "--url", server.url, *form]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout
+        assert following.stderr
+        lines = [following.stdout.readline()]
+        document = server.send(sid, text(500))["id"]
+        while "done" not in lines[-1]:
+            lines.append(following.stdout.readline())
+        following.send_signal(signal.SIGINT)
+        said = following.stderr.read()
+    assert (following.returncode, said) == (130, "")
+    if form:
+        assert json.loads(lines[-1])["data"]["documents"] == [document]
+    else:
+        _, kind, *told = lines[-1].rstrip("\n").split("\t")
+        assert (kind, told[1], told[-1]) == ("done", "read_bytes 500", f"documents ['{document}']")

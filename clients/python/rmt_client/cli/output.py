@@ -33,9 +33,8 @@ def put_json(value: object) -> None:
 
 
 def put_line(cells: Iterable[object]) -> None:
-    """Prints one line at once, whoever reads it; tabs between."""
+    """Prints one line of values with tabs between."""
     typer.echo("\t".join(map(_text, cells)))
-    sys.stdout.flush()
 
 
 def put_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
