@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import torch
 from benchmarks import report
+from benchmarks.device import synchronize
 
 from rmt_model.allocator import keep_freed_memory
 from rmt_model.checkpoint import load_checkpoint
@@ -43,10 +44,10 @@ class Bench:
 
     def seconds(self, work: Callable[[], object]) -> float:
         """Seconds that it takes, on the device too."""
-        self._synchronize()
+        synchronize(self.device)
         started = time.perf_counter()
         work()
-        self._synchronize()
+        synchronize(self.device)
         return time.perf_counter() - started
 
     def step(self, lanes: int) -> float:
@@ -80,13 +81,11 @@ class Bench:
     def segment_flops(self) -> float:
         """Operations that reading a segment takes: two for each weight that a token meets, and attention."""
         body, config = self.engine.model.body, self.engine.model.backbone.config
-        matrices = (
-            sum(p.numel() for p in body.parameters() if p.dim() == 2) - body.get_input_embeddings().weight.numel()
-        )
+        weights = sum(p.numel() for p in body.parameters() if p.dim() == 2)
+        matrices = weights - body.get_input_embeddings().weight.numel()
         length = self.size + 2 * self.engine.checkpoint.config.memory_tokens
-        attention = (
-            2 * config.num_hidden_layers * length * config.hidden_size
-        )  # causal: half of all pairs, two products
+        # Causal: half of all pairs, in two products.
+        attention = 2 * config.num_hidden_layers * length * config.hidden_size
         return float(length * (2 * matrices + attention))
 
     def megabytes(self) -> dict[str, float]:
@@ -95,10 +94,6 @@ class Bench:
         if self.device.type == "cuda":
             taken["device"] = torch.cuda.memory_allocated() / 1e6
         return taken
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

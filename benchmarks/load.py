@@ -129,7 +129,10 @@ async def load(served: serving.Served, sessions: int, seconds: float, think_s: f
     stop_s = time.monotonic() + seconds
 
     async def send(number: int) -> None:
-        """With a pool of connections of its own: one for all looks at each of two hundred at every call."""
+        """With a pool of connections of its own: one for all looks at each of two hundred at every call.
+
+        Certificates are not loaded two hundred times: this is plain HTTP.
+        """
         async with httpx.AsyncClient(base_url=served.url, timeout=_TIMEOUT_S, verify=False) as http:
             await Sender(http, tally, number, think_s).run(stop_s)
 

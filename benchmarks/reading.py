@@ -18,6 +18,7 @@ from pydoc_data.topics import topics
 import httpx
 import torch
 from benchmarks import report, serving
+from benchmarks.device import synchronize
 
 from rmt_model.allocator import keep_freed_memory
 from rmt_model.checkpoint import load_checkpoint
@@ -84,7 +85,7 @@ def _bare(engine: Engine, vectors: torch.Tensor, segments: int) -> float:
     with torch.inference_mode():
         for _ in range(segments):
             body(inputs_embeds=vectors, use_cache=False)
-    _synchronize(vectors.device)
+    synchronize(vectors.device)
     return time.perf_counter() - started
 
 
@@ -93,7 +94,7 @@ def _engine(engine: Engine, segments: list[list[int]]) -> float:
     started = time.perf_counter()
     for segment in segments:
         engine.read([LaneSegment(slots[0], segment)])
-    _synchronize(engine.model.device)
+    synchronize(engine.model.device)
     seconds = time.perf_counter() - started
     engine.close(slots)
     return seconds
@@ -119,11 +120,6 @@ def _text(engine: Engine, tokens: int) -> str:
     text = whole[: tokens * 5]
     ids = engine.checkpoint.tokenizer.encode(text, add_special_tokens=False)
     return text[: ids.offsets[min(tokens, len(ids.offsets) - 1)][1]]
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _report(rows: list[Row], ratios: dict[str, float], options: argparse.Namespace) -> None:

@@ -57,8 +57,8 @@ class EventStreams:
         while True:
             for event in events:
                 yield _rendered(request, event)
-                after, moved_s = event.id, time.monotonic()
-                told_s = moved_s
+                after = event.id
+                moved_s = told_s = time.monotonic()
             if self._scheduler.stopping:
                 return  # whoever wants to know more goes to another process, and says what came last
             if not events:

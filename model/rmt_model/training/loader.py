@@ -2,7 +2,9 @@
 
 import multiprocessing
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from random import Random
 from typing import Self
 
@@ -32,9 +34,10 @@ class BatchLoader:
     ) -> None:
         self.parts = parts
         self.ahead = max(ahead, processes)
-        self._plan = builder, curriculum
-        self._builders = _processes(builder, curriculum, processes) if processes else ThreadPoolExecutor(1)
-        self._in_processes = processes > 0
+        self._build: Callable[[int, int, int], Batch] = partial(_build, builder, curriculum)
+        self._builders: Executor = ThreadPoolExecutor(1)
+        if processes:
+            self._build, self._builders = _build_here, _processes(builder, curriculum, processes)
         self._waiting: deque[tuple[int, int, list[Future[Batch]]]] = deque()
 
     def __enter__(self) -> Self:
@@ -52,13 +55,9 @@ class BatchLoader:
             self._waiting.clear()
         while len(self._waiting) <= self.ahead:
             later = step + len(self._waiting)
-            self._waiting.append((later, stage, [self._submit(later, stage, part) for part in range(self.parts)]))
+            futures = [self._builders.submit(self._build, later, stage, part) for part in range(self.parts)]
+            self._waiting.append((later, stage, futures))
         return [future.result() for future in self._waiting.popleft()[2]]
-
-    def _submit(self, step: int, stage: int, part: int) -> "Future[Batch]":
-        if self._in_processes:
-            return self._builders.submit(_build_here, step, stage, part)
-        return self._builders.submit(_build, *self._plan, step, stage, part)
 
 
 def _build(builder: BatchBuilder, curriculum: Curriculum, step: int, stage: int, part: int) -> Batch:
