@@ -1,15 +1,19 @@
 """Answering: questions to a reader state. The state is copied into the engine, so asking never changes it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rmt_model.calibration import Way
 from rmt_model.engine import Engine
 from rmt_model.errors import FingerprintError, QuestionError
 from rmt_model.state import ReaderState
 from rmt_model.tokenizer import StreamingTokenizer
-from rmt_model.types import Generation, LaneSegment, Prompt
+from rmt_model.types import GREEDY, Generation, LaneSegment, Prompt, Sampling
 
-__all__ = ["Answer", "Question", "answer", "lane_of_focus"]
+__all__ = ["Answer", "Inquiry", "Question", "answer", "lane_of_focus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +24,100 @@ class Question:
         text: The question.
         lane: The lane that answers; None takes the lane whose focus is this question, else the surest of all.
         max_tokens: Most tokens of the answer; None takes the checkpoint's limit.
+        sampling: How the answer's tokens are chosen.
     """
 
     text: str
     lane: int | None = None
     max_tokens: int | None = None
+    sampling: Sampling = GREEDY
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was answered, and by which lane."""
+    """What was answered, and by which lane.
+
+    Attributes:
+        lane: The lane.
+        way: Whether it had worked for the question while it read.
+        generation: What was decoded.
+        confidence: How likely it is that this is right, by the checkpoint's calibration, 0 to 1.
+        known: Whether that is enough to call it an answer; else the document does not seem to say.
+    """
 
     lane: int
+    way: Way
     generation: Generation
+    confidence: float
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A prompt, and the lane that it asks."""
+
+    lane: int
+    way: Way
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """Questions to one state, ready to be decoded: each to every lane that may answer it.
+
+    Attributes:
+        memory: The memory of the lanes that are asked, with whole segments that waited read, [asked lanes, M, d].
+        candidates: By question.
+    """
+
+    memory: NDArray[np.float32]
+    candidates: Sequence[Sequence[_Candidate]]
+
+    @classmethod
+    def of(cls, engine: Engine, state: ReaderState, questions: Sequence[Question]) -> "Inquiry":
+        """Prepare questions; what the state holds beside its memory is read on copies.
+
+        Raises:
+            FingerprintError: The state was made by another checkpoint.
+            QuestionError: A question is empty, too long, or names a lane that is not there.
+            EngineFullError: There are not enough free slots for the lanes.
+        """
+        require_fingerprint(state, engine.checkpoint.fingerprint)
+        lanes = [_lanes_for(question, state) for question in questions]
+        used = sorted({lane for some in lanes for lane in some})
+        asked = [engine.prompts.question(question.text) for question in questions]
+        memory, partial = _with_whole_segments(engine, state, used)
+        contexts = {lane: [*focus_ids(engine, state, lane), *partial] for lane in used}
+        candidates = [
+            [
+                _Candidate(
+                    lane,
+                    "focus" if lane == lane_of_focus(question.text, state.focus) else "recall",
+                    Prompt(
+                        slot=used.index(lane),
+                        token_ids=[*contexts[lane], *ids],
+                        max_tokens=question.max_tokens or engine.checkpoint.config.max_answer_tokens,
+                        context_tokens=len(contexts[lane]),
+                        sampling=question.sampling,
+                    ),
+                )
+                for lane in some
+            ]
+            for question, ids, some in zip(questions, asked, lanes, strict=True)
+        ]
+        inquiry = cls(memory, candidates)
+        engine.require_answerable(inquiry.prompts)
+        return inquiry
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """All prompts, those of a question one after another; their slots are rows of `memory`."""
+        return [candidate.prompt for some in self.candidates for candidate in some]
+
+    def answers(self, engine: Engine, generations: Sequence[Generation]) -> list[Answer]:
+        """The answer to each question, from what was decoded for all prompts."""
+        decoded = iter(generations)
+        return [_surest([_judged(engine, one, next(decoded)) for one in some]) for some in self.candidates]
 
 
 def answer(engine: Engine, state: ReaderState, questions: Sequence[Question]) -> list[Answer]:
@@ -42,31 +127,20 @@ def answer(engine: Engine, state: ReaderState, questions: Sequence[Question]) ->
         FingerprintError: The state was made by another checkpoint.
         QuestionError: A question is empty, too long, or names a lane that is not there.
     """
-    require_fingerprint(state, engine.checkpoint.fingerprint)
-    lanes = [_lanes_for(question, state) for question in questions]
-    used = sorted({lane for some in lanes for lane in some})
-    slots = dict(zip(used, engine.open(state.memory[used]), strict=True))
-    try:
-        partial = _read_whole_segments(engine, state, slots)
-        prompts = [
-            Prompt(
-                slots[lane],
-                [*focus_ids(engine, state, lane), *partial, *engine.prompts.question(question.text)],
-                question.max_tokens or engine.checkpoint.config.max_answer_tokens,
-            )
-            for question, some in zip(questions, lanes, strict=True)
-            for lane in some
-        ]
-        generations = iter(engine.answer(prompts))
-    finally:
-        engine.close(list(slots.values()))
-    return [_surest([Answer(lane, next(generations)) for lane in some]) for some in lanes]
+    inquiry = Inquiry.of(engine, state, questions)
+    generations = [one for group in engine.answer_batches(inquiry.prompts) for one in _decoded(engine, inquiry, group)]
+    return inquiry.answers(engine, generations)
 
 
 def lane_of_focus(question: str, focus: Sequence[str]) -> int | None:
     """The lane that read with this question in front of every segment, if there is one."""
-    wanted = _normalised(question)
-    return next((lane for lane, text in enumerate(focus) if _normalised(text) == wanted), None)
+    wanted = normalised(question)
+    return next((lane for lane, text in enumerate(focus) if normalised(text) == wanted), None)
+
+
+def normalised(question: str) -> str:
+    """What questions that are the same have in common."""
+    return " ".join(question.split()).casefold()
 
 
 def focus_ids(engine: Engine, state: ReaderState, lane: int) -> list[int]:
@@ -91,19 +165,40 @@ def _lanes_for(question: Question, state: ReaderState) -> Sequence[int]:
     return range(state.lanes) if own is None else (own,)
 
 
-def _read_whole_segments(engine: Engine, state: ReaderState, slots: dict[int, int]) -> list[int]:
-    """Read what fills segments already on the copies; return the tokens of the partial segment."""
+def _with_whole_segments(
+    engine: Engine, state: ReaderState, lanes: Sequence[int]
+) -> tuple[NDArray[np.float32], list[int]]:
+    """The lanes' memory with all whole segments that the state holds read, and the tokens of the partial one."""
     held = StreamingTokenizer(engine.text_tokenizer, state.tokenizer).peek()
     tail, size = [*state.pending, *held], engine.checkpoint.config.segment_tokens
-    while len(tail) >= size:
-        segment, tail = tail[:size], tail[size:]
-        engine.read([LaneSegment(slot, [*focus_ids(engine, state, lane), *segment]) for lane, slot in slots.items()])
-    return tail
+    whole, memory = len(tail) - len(tail) % size, state.memory[lanes]
+    if not whole:
+        return memory, tail
+    prefixes = [focus_ids(engine, state, lane) for lane in lanes]
+    slots = engine.open(memory)
+    try:
+        for start in range(0, whole, size):
+            segment = tail[start : start + size]
+            rows = zip(slots, prefixes, strict=True)
+            engine.read([LaneSegment(slot, [*prefix, *segment]) for slot, prefix in rows])
+        return engine.memory(slots), tail[whole:]
+    finally:
+        engine.close(slots)
+
+
+def _decoded(engine: Engine, inquiry: Inquiry, prompts: Sequence[Prompt]) -> list[Generation]:
+    rows = sorted({prompt.slot for prompt in prompts})
+    decoding = engine.decode(inquiry.memory[rows], [replace(one, slot=rows.index(one.slot)) for one in prompts])
+    while not decoding.finished:
+        engine.advance(decoding)
+    return [row.generation() for row in decoding.rows]
+
+
+def _judged(engine: Engine, candidate: _Candidate, generation: Generation) -> Answer:
+    calibration = engine.checkpoint.calibration
+    confidence = calibration.confidence(generation.probability, candidate.way)
+    return Answer(candidate.lane, candidate.way, generation, confidence, known=confidence >= calibration.least)
 
 
 def _surest(answers: Sequence[Answer]) -> Answer:
-    return max(answers, key=lambda one: one.generation.confidence)
-
-
-def _normalised(question: str) -> str:
-    return " ".join(question.split()).casefold()
+    return max(answers, key=lambda one: one.confidence)

@@ -6,12 +6,13 @@
                                 they differ by, in 8 bits
     adapter_config.json         weights "adapter": a LoRA adapter as PEFT writes it
     adapter_model.safetensors
+    calibration.json            what the probabilities of its answers mean, where that was measured
 
 Loading is strict: a directory that is not exactly this is an error that says what is wrong and where.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from transformers import PreTrainedModel
 
 from rmt_model.adapter import ADAPTER_FILES, load_adapter, save_adapter
 from rmt_model.backbone import BACKBONES, backbone_digest, load_backbone, load_tokenizer
+from rmt_model.calibration import CALIBRATION_FILE, Calibration
 from rmt_model.config import DtypeName, RMTConfig, WeightsForm
 from rmt_model.delta import read_delta, write_delta
 from rmt_model.errors import CheckpointError
@@ -60,6 +62,7 @@ class Checkpoint:
         tokenizer: The backbone's tokenizer.
         eos_token_id: The token that ends any text, if the backbone has one.
         fingerprint: Names the checkpoint by its content; a memory means something to this fingerprint only.
+        calibration: What the probabilities of its answers mean.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Checkpoint:
     tokenizer: Tokenizer
     eos_token_id: int | None
     fingerprint: str
+    calibration: Calibration = field(default_factory=Calibration)
 
     def text_of(self, token_ids: Sequence[int]) -> str:
         """The text of token ids, without special tokens."""
@@ -145,6 +149,7 @@ def load_checkpoint(
         tokenizer=tokenizer,
         eos_token_id=_eos_token_id(model.backbone.config.eos_token_id),
         fingerprint=config.fingerprint(*(sha256_of(directory / file) for file in _WEIGHTS[config.weights]), digest),
+        calibration=Calibration.of(directory),
     )
 
 
@@ -172,7 +177,7 @@ def save_checkpoint(directory: Path, model: RecurrentMemoryTransformer, *, dtype
         raise CheckpointError(f"{directory} holds a Hugging Face model; write the checkpoint to a place of its own")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for file in (_CONFIG, _MEMORY, _MODEL, *ADAPTER_FILES):
+        for file in (_CONFIG, CALIBRATION_FILE, _MEMORY, _MODEL, *ADAPTER_FILES):
             (directory / file).unlink(missing_ok=True)
         write_weights(directory / _MEMORY, own_weights(model.cell))
         if config.weights == "full":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rmt_model.config import DtypeName, RMTConfig
 from rmt_model.errors import RmtModelError
-from rmt_model.evaluation.command import add_eval
+from rmt_model.evaluation.command import add_calibrate, add_eval
 from rmt_model.training.command import add_train
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="rmt-model", description=__doc__.splitlines()[0].split(": ", 1)[1])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_pull, _add_inspect, _add_import, _add_read, _add_ask, add_train, _add_eval):
+    for add in (_add_pull, _add_inspect, _add_import, _add_read, _add_ask, add_train, _add_eval, _add_calibrate):
         add(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
@@ -194,8 +194,15 @@ def _ask(options: argparse.Namespace) -> None:
     engine.check(state)
     answers = answer(engine, state, [Question(text) for text in options.questions])
     for question, found in zip(options.questions, answers, strict=True):
-        line = json.dumps({"question": question, "lane": found.lane, **asdict(found.generation)}, ensure_ascii=False)
-        sys.stdout.write(f"{line if options.json else ' '.join(found.generation.text.split())}\n")
+        facts = {"question": question, "lane": found.lane, "confidence": found.confidence, "known": found.known}
+        line = json.dumps(facts | asdict(found.generation), ensure_ascii=False)
+        said = " ".join(found.generation.text.split())
+        plain = said if found.known else f"(not in the document; at best: {said})"
+        sys.stdout.write(f"{line if options.json else plain}\n")
+
+
+def _add_calibrate(commands: Commands) -> None:
+    add_calibrate(commands, checkpoint=DEFAULT_CHECKPOINT)
 
 
 def _add_eval(commands: Commands) -> None:

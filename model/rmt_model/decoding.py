@@ -1,7 +1,10 @@
-"""Greedy decoding of many prompts at once, with memory in front and a key-value cache behind."""
+"""Decoding: many answers at once, a token of each at every step, with memory in front and a key-value cache behind."""
 
 import math
+import random
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,100 +13,213 @@ from torch.nn.utils.rnn import pad_sequence
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.types import Generation, Prompt
 
-__all__ = ["decode_greedy"]
+__all__ = ["Decoding", "Row"]
+
+_TORN = "\ufffd"
 
 
-def decode_greedy(
-    model: RecurrentMemoryTransformer,
-    memory: Tensor,
-    prompts: Sequence[Prompt],
-    text_of: Callable[[Sequence[int]], str],
-    eos_token_id: int | None,
-) -> list[Generation]:
-    """Decode an answer to each prompt from `[memory | prompt]`.
+class Decoding:
+    """Answers to a batch of prompts while they are decoded from `[memory | prompt]`.
 
-    Shorter prompts are padded on the left and masked; positions count from each row's first memory vector, so a prompt
-    is answered as it would be alone.
+    Making it reads the prompts and chooses their first tokens; each step chooses one more for every answer that has not
+    ended. What several prompts to one memory have in common is read once. Shorter rows are padded on the left and
+    masked, and positions count from each row's first memory vector, so a prompt is answered as it would be alone.
 
     Args:
         model: The model; its configuration says which text stops an answer.
-        memory: Each prompt's memory, [prompts, M, d].
-        prompts: What to answer.
+        memory: Memories, [memories, M, d].
+        prompts: What to answer; `slot` is the number of a memory.
         text_of: Turns token ids into text.
         eos_token_id: The token that ends any text, if the model has one.
+
+    Attributes:
+        rows: The answers as they stand, one for each prompt.
     """
-    rows = [_Row(prompt, model.config.stop, text_of, eos_token_id) for prompt in prompts]
-    inputs, mask = _left_padded(model, memory, prompts)
-    cache, last_position = None, model.positions and model.positions - 1
-    while True:
-        # A row that is finished goes on beside the others, and stays at the last position that there is.
-        positions = (mask.cumsum(1) - 1).clamp(min=0, max=last_position)[:, -inputs.shape[1] :]
+
+    def __init__(
+        self,
+        model: RecurrentMemoryTransformer,
+        memory: Tensor,
+        prompts: Sequence[Prompt],
+        text_of: Callable[[Sequence[int]], str],
+        eos_token_id: int | None,
+    ) -> None:
+        self.rows = [Row(prompt, model.config.stop, text_of, eos_token_id) for prompt in prompts]
+        self._model = model
+        self._decoded = self.rows
+        self._cache: Any = None
+        self._mask = torch.ones(0, 0, dtype=torch.long)
+        self._chosen = torch.zeros(0, dtype=torch.long)
+        if prompts:
+            self._prefill(memory, prompts)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all answers have ended."""
+        return all(row.finished for row in self.rows)
+
+    def step(self) -> None:
+        """One more token for every answer that has not ended."""
+        if self.finished:
+            return
+        self._leave_out_finished()
+        self._mask = torch.cat((self._mask, self._mask.new_ones(len(self._decoded), 1)), dim=1)
+        self._choose(self._forward(self._model.embed(self._chosen[:, None])))
+
+    def _prefill(self, memory: Tensor, prompts: Sequence[Prompt]) -> None:
+        """Read the prompts: contexts that several of them share once, then what each has of its own."""
+        contexts = [(one.slot, tuple(one.token_ids[: one.context_tokens])) for one in prompts]
+        shared = list(dict.fromkeys(contexts))
+        device = memory.device
+        if len(shared) == len(prompts):
+            inputs, self._mask = self._padded([self._preceded(memory, one.slot, one.token_ids) for one in prompts])
+            self._choose(self._forward(inputs))
+            return
+        inputs, self._mask = self._padded([self._preceded(memory, slot, context) for slot, context in shared])
+        self._forward(inputs)
+        owners = torch.tensor([shared.index(one) for one in contexts], device=device)
+        self._cache.batch_select_indices(owners)
+        own = [torch.tensor(one.token_ids[one.context_tokens :], device=device) for one in prompts]
+        inputs, mask = self._padded([self._model.embed(ids[None])[0] for ids in own])
+        self._mask = torch.cat((self._mask[owners], mask), dim=1)
+        self._choose(self._forward(inputs))
+
+    def _preceded(self, memory: Tensor, slot: int, token_ids: Sequence[int]) -> Tensor:
+        """`[memory | tokens]` of one row, [M + L, d]."""
+        ids = torch.tensor(token_ids, dtype=torch.long, device=memory.device)
+        return self._model.cell.precede(memory[slot][None], self._model.embed(ids[None]))[0]
+
+    def _padded(self, vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Input vectors [rows, L, d] with what is too short padded on the left, and their mask [rows, L]."""
+        present = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in vectors]
+        inputs = pad_sequence(list(vectors), batch_first=True, padding_side="left")
+        return inputs, pad_sequence(present, batch_first=True, padding_side="left")
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        """Last hidden states [rows, d] after further inputs [rows, L, d], which the cache takes in."""
+        known = self._model.positions
+        # A row that is finished may go on beside the others, and stays at the last position that there is.
+        positions = (self._mask.cumsum(1) - 1).clamp(min=0, max=known and known - 1)[:, -inputs.shape[1] :]
         # A mask without padding is left out: attention then takes its fastest path, the one that reading takes.
-        output = model.body(
+        output = self._model.body(
             inputs_embeds=inputs,
-            attention_mask=None if bool(mask.all()) else mask,
+            attention_mask=None if bool(self._mask.all()) else self._mask,
             position_ids=positions,
-            past_key_values=cache,
+            past_key_values=self._cache,
             use_cache=True,
         )
-        cache = output.past_key_values
-        logits = model.project(output.last_hidden_state[:, -1]).float()
-        best = logits.argmax(-1)
-        log_probs = logits.gather(1, best[:, None])[:, 0] - logits.logsumexp(-1)
-        for row, token_id, log_prob in zip(rows, best.tolist(), log_probs.tolist(), strict=True):
-            row.take(token_id, log_prob)
-        if all(row.finished for row in rows):
-            return [row.generation() for row in rows]
-        inputs = model.embed(best[:, None])
-        mask = torch.cat((mask, mask.new_ones(len(rows), 1)), dim=1)
+        self._cache = output.past_key_values
+        hidden: Tensor = output.last_hidden_state[:, -1]
+        return hidden
+
+    def _choose(self, hidden: Tensor) -> None:
+        """The next token of every row, from its last hidden state."""
+        log_probs = self._model.project(hidden).float().log_softmax(-1)
+        best = log_probs.topk(2)
+        chosen = best.indices[:, 0].clone()
+        for index, row in enumerate(self._decoded):
+            if row.draws:
+                chosen[index] = row.draw(log_probs[index])
+        other = torch.where(chosen == best.indices[:, 0], best.values[:, 1], best.values[:, 0])
+        taken = log_probs.gather(1, chosen[:, None])[:, 0]
+        for row, *token in zip(self._decoded, chosen.tolist(), taken.tolist(), other.tolist(), strict=True):
+            row.take(*token)
+        self._chosen = chosen
+
+    def _leave_out_finished(self) -> None:
+        """Go on without the rows that have ended, once there are enough of them to be worth a copy of the cache."""
+        kept = [index for index, row in enumerate(self._decoded) if not row.finished]
+        if 4 * len(kept) > 3 * len(self._decoded):
+            return
+        where = torch.tensor(kept, device=self._mask.device)
+        self._cache.batch_select_indices(where)
+        self._mask, self._chosen = self._mask[where], self._chosen[where]
+        self._decoded = [self._decoded[index] for index in kept]
 
 
-def _left_padded(model: RecurrentMemoryTransformer, memory: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-    """Input vectors [prompts, L, d] with what is too short padded on the left, and their mask [prompts, L]."""
-    ids = [torch.tensor(prompt.token_ids, device=memory.device) for prompt in prompts]
-    vectors = [model.cell.precede(lane[None], model.embed(row[None]))[0] for lane, row in zip(memory, ids, strict=True)]
-    present = [torch.ones(len(row), dtype=torch.long, device=memory.device) for row in vectors]
-    inputs = pad_sequence(vectors, batch_first=True, padding_side="left")
-    return inputs, pad_sequence(present, batch_first=True, padding_side="left")
-
-
-class _Row:
+class Row:
     """One answer while it is decoded."""
 
     def __init__(
         self, prompt: Prompt, stop: str, text_of: Callable[[Sequence[int]], str], eos_token_id: int | None
     ) -> None:
         self.prompt = prompt
-        self.stop = stop
-        self.text_of = text_of
-        self.eos_token_id = eos_token_id
-        self.token_ids: list[int] = []
-        self.log_prob = 0.0
-        self.text = ""
-        self.stopped = False
+        self._stops = tuple(text for text in (stop, *prompt.sampling.stop) if text)
+        self._text_of = text_of
+        self._eos_token_id = eos_token_id
+        self._random = random.Random(prompt.sampling.seed)  # noqa: S311 - no secrets
+        self._token_ids: list[int] = []
+        self._log_prob = 0.0
+        self._other_log_prob = -math.inf
+        self._visible = ""
+        self._stopped = False
+        self._dropped = False
 
     @property
     def finished(self) -> bool:
-        return self.stopped or len(self.token_ids) >= self.prompt.max_tokens
+        """Whether no more tokens are decoded for it."""
+        return self._stopped or self._dropped or len(self._token_ids) >= self.prompt.max_tokens
 
-    def take(self, token_id: int, log_prob: float) -> None:
-        """Add a token, unless the answer has ended already."""
+    @property
+    def draws(self) -> bool:
+        """Whether its tokens are drawn instead of taken for being the likeliest."""
+        return self.prompt.sampling.temperature > 0 and not self.finished
+
+    def drop(self) -> None:
+        """Nobody wants it any more."""
+        self._dropped = True
+
+    def draw(self, log_probs: Tensor) -> int:
+        """A token by its probability: from log probabilities [vocabulary]."""
+        sampling = self.prompt.sampling
+        order = (log_probs / sampling.temperature).softmax(-1).sort(descending=True)
+        reached = order.values.cumsum(-1)
+        # The likeliest tokens that reach `top_p` together: all before the first that reaches it, and that one.
+        count = min(int((reached < sampling.top_p).sum()) + 1, len(reached))
+        drawn = self._random.random() * float(reached[count - 1])
+        index = min(int((reached[:count] <= drawn).sum()), count - 1)
+        return int(order.indices[index])
+
+    def take(self, token_id: int, log_prob: float, other_log_prob: float) -> None:
+        """Add a token, unless the answer has ended already; the other is the best one that was not taken."""
         if self.finished:
             return
-        self.token_ids.append(token_id)
-        self.log_prob += log_prob
-        if token_id == self.eos_token_id:
-            self.stopped = True
+        self._token_ids.append(token_id)
+        self._other_log_prob = max(self._other_log_prob, self._log_prob + other_log_prob)
+        self._log_prob += log_prob
+        if token_id == self._eos_token_id:
+            self._stopped = True
             return
-        self.text = self.text_of(self.token_ids)
-        self.stopped = self.stop != "" and self.stop in self.text.lstrip()
+        text = self._text_of(self._token_ids).lstrip()
+        ends = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        self._stopped = bool(ends)
+        self._visible = text[: min(ends)] if ends else text
+
+    @property
+    def probability(self) -> float:
+        """Probability of the tokens so far; it never grows."""
+        return math.exp(self._log_prob)
+
+    @property
+    def text(self) -> str:
+        """The answer as far as it is certain: no further token takes any of this back."""
+        if self.finished:
+            return self._visible.strip()
+        known = self._visible.rstrip(_TORN)
+        return known[: len(known) - max(map(partial(_begun, known), self._stops), default=0)].rstrip()
 
     def generation(self) -> Generation:
-        text = self.text.strip()
+        """The answer as it stands."""
         return Generation(
-            text=text.split(self.stop)[0].strip() if self.stop else text,
-            confidence=math.exp(self.log_prob),
-            finish_reason="stop" if self.stopped else "length",
+            text=self._visible.strip(),
+            probability=self.probability,
+            margin=self.probability - math.exp(self._other_log_prob),
+            finish_reason="stop" if self._stopped else "length",
             prompt_tokens=len(self.prompt.token_ids),
-            completion_tokens=len(self.token_ids),
+            completion_tokens=len(self._token_ids),
         )
+
+
+def _begun(text: str, stop: str) -> int:
+    """How many of the last characters of a text may be the beginning of a stop text."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

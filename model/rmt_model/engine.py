@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from rmt_model.checkpoint import Checkpoint
-from rmt_model.decoding import decode_greedy
+from rmt_model.decoding import Decoding
 from rmt_model.errors import QuestionError, StateError
 from rmt_model.prompt import PromptBuilder
 from rmt_model.reader import MAX_HELD_CHARS
@@ -22,6 +23,8 @@ T = TypeVar("T")
 __all__ = ["Engine", "EngineFullError"]
 
 _LARGEST_VALUE = 1_000_000
+_ANSWER_TOKENS = 32_768
+"""Most tokens, padding and answers included, whose keys and values a batch of answers holds."""
 
 
 class EngineFullError(RuntimeError):
@@ -40,12 +43,15 @@ class Engine:
         text_tokenizer: Shared by all readers.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, slots: int = 64, max_batch_lanes: int = 16) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, slots: int = 64, max_batch_lanes: int = 16, max_answer_lanes: int = 64
+    ) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model.eval()
         self.prompts = PromptBuilder(checkpoint.tokenizer, checkpoint.config)
         self.text_tokenizer = TextTokenizer(checkpoint.tokenizer, max_held_chars=MAX_HELD_CHARS)
         self.max_batch_lanes = max_batch_lanes
+        self.max_answer_lanes = max_answer_lanes
         memory_tokens, device = checkpoint.config.memory_tokens, self.model.device
         self._memory = torch.zeros(slots, memory_tokens, self.model.hidden, device=device)
         self._free = list(range(slots))[::-1]
@@ -142,20 +148,64 @@ class Engine:
             self._memory[slots] = self.model.read(self._memory[slots], token_ids)
 
     @torch.inference_mode()
-    def answer(self, prompts: Sequence[Prompt]) -> list[Generation]:
-        """Answer each prompt by greedy decoding, `max_batch_lanes` at a time; no lane's memory changes.
+    def decode(self, memory: NDArray[np.float32], prompts: Sequence[Prompt]) -> Decoding:
+        """Begin to answer prompts, all of them in one batch; `advance` goes on with it.
+
+        Args:
+            memory: Memories, [memories, M, d]; a prompt's `slot` is the number of one. They are copied.
+            prompts: What to answer.
 
         Raises:
             QuestionError: The model has too few positions for a prompt and its answer.
         """
+        self.require_answerable(prompts)
+        on_device = torch.from_numpy(np.array(memory)).to(self._memory)
+        return Decoding(self.model, on_device, prompts, self.checkpoint.text_of, self.checkpoint.eos_token_id)
+
+    @torch.inference_mode()
+    def advance(self, decoding: Decoding) -> None:
+        """Decode a token more of every answer that has not ended."""
+        decoding.step()
+
+    def answer(self, prompts: Sequence[Prompt]) -> list[Generation]:
+        """Answer each prompt to a lane, in batches; no lane's memory changes.
+
+        Raises:
+            QuestionError: The model has too few positions for a prompt and its answer.
+        """
+        self.require_answerable(prompts)
+        generations: list[Generation] = []
+        for group in self.answer_batches(prompts):
+            slots = sorted({prompt.slot for prompt in group})
+            memory = self.memory(slots)
+            decoding = self.decode(memory, [replace(one, slot=slots.index(one.slot)) for one in group])
+            while not decoding.finished:
+                self.advance(decoding)
+            generations += [row.generation() for row in decoding.rows]
+        return generations
+
+    def answer_batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+        """Prompts in their order, as many in a batch as are decoded at once: see `answers_at_once`."""
+        start = 0
+        while start < len(prompts):
+            count = self.answers_at_once(prompts[start : start + self.max_answer_lanes])
+            yield prompts[start : start + count]
+            start += count
+
+    def answers_at_once(self, prompts: Sequence[Prompt]) -> int:
+        """How many of the first prompts are decoded in one batch: the cache that they take is bounded."""
+        longest = 0
+        for count, prompt in enumerate(prompts[: self.max_answer_lanes], 1):
+            longest = max(longest, len(prompt.token_ids) + prompt.max_tokens)
+            if count > 1 and count * longest > _ANSWER_TOKENS:
+                return count - 1
+        return min(len(prompts), self.max_answer_lanes)
+
+    def require_answerable(self, prompts: Sequence[Prompt]) -> None:
+        """Raise QuestionError unless the model has enough positions for each prompt and its answer."""
         for prompt in prompts:
             taken = self.checkpoint.config.memory_tokens + len(prompt.token_ids) + prompt.max_tokens
             self._require_positions(taken, "the question with its answer")
-        return [answer for group in self._batches(prompts) for answer in self._answer(group)]
-
-    def _answer(self, prompts: Sequence[Prompt]) -> list[Generation]:
-        memory = self._memory[[prompt.slot for prompt in prompts]]
-        return decode_greedy(self.model, memory, prompts, self.checkpoint.text_of, self.checkpoint.eos_token_id)
 
     def _by_length(self, segments: Sequence[LaneSegment]) -> Iterator[Sequence[LaneSegment]]:
         lengths: dict[int, list[LaneSegment]] = defaultdict(list)

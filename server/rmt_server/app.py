@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from rmt_model.engine import Engine
+from rmt_server.asking import Asking
 from rmt_server.browsers import NoForeignPages, allow_origins
 from rmt_server.contract import complete
 from rmt_server.events import EventStreams
@@ -38,7 +39,8 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     metrics = Metrics()
     store.observe_calls(metrics.redis_call)
     scheduler = Scheduler(store, engine, settings, metrics)
-    service = Service(store, scheduler, settings)
+    asking = Asking(store, scheduler, settings)
+    service = Service(store, scheduler, asking, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -55,8 +57,8 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
 
     app = _described(lifespan)
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
-    app.state.scheduler, app.state.service = scheduler, service
-    app.state.intake = Intake(store, service, scheduler, settings, metrics)
+    app.state.scheduler, app.state.service, app.state.asking = scheduler, service, asking
+    app.state.intake = Intake(store, service, asking, scheduler, settings, metrics)
     app.state.events = EventStreams(store, scheduler, settings, metrics)
     _add_middleware(app, settings, metrics, store)
     return app

@@ -4,9 +4,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
+from rmt_server.rereading import RereadProgress
 from rmt_server.store import EventRecord, SessionRecord
 
-__all__ = ["DoneBody", "ProgressBody", "SnapshotTakenBody", "event_body"]
+__all__ = ["DeltaBody", "DoneBody", "ProgressBody", "RereadBody", "SnapshotTakenBody", "event_body"]
 
 
 class ProgressBody(BaseModel):
@@ -34,6 +35,32 @@ class ProgressBody(BaseModel):
             pending_documents=record.pending_documents,
             left_out=isinstance(record, EventRecord) and record.left_out,
         )
+
+
+class RereadBody(BaseModel):
+    """How far kept text has been read once more, for questions that came after it."""
+
+    read_bytes: int
+    total_bytes: int
+    tokens: int
+    segments: int
+
+    @classmethod
+    def of(cls, progress: RereadProgress) -> Self:
+        """The wire form."""
+        return cls(
+            read_bytes=progress.read_bytes,
+            total_bytes=progress.total_bytes,
+            tokens=progress.tokens,
+            segments=progress.segments,
+        )
+
+
+class DeltaBody(BaseModel):
+    """Further words of an answer; all of them together are the answer."""
+
+    question: int = Field(description="Its number in the call, from 0.")
+    text: str
 
 
 class DoneBody(ProgressBody):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
+from rmt_server.asking import Asking
 from rmt_server.body import Body
 from rmt_server.errors import (
     BadRequestError,
@@ -53,10 +54,17 @@ class Intake:
     """Accepts documents."""
 
     def __init__(
-        self, store: Store, service: Service, scheduler: Scheduler, settings: Settings, metrics: Metrics
+        self,
+        store: Store,
+        service: Service,
+        asking: Asking,
+        scheduler: Scheduler,
+        settings: Settings,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._service = service
+        self._asking = asking
         self._scheduler = scheduler
         self._settings = settings
         self._inbox = Inbox(store, scheduler, settings, metrics)
@@ -73,7 +81,7 @@ class Intake:
             UnprocessableError: Questions that cannot be answered, or that nobody waits for.
         """
         call = await self._one_call(request, options)
-        self._service.check_questions(call.options.questions)
+        self._asking.check_questions(call.options.questions)
         if call.options.questions and not wait:
             raise UnprocessableError("Questions are answered when the document has been read: send ?wait=true.")
         return call

@@ -9,6 +9,8 @@
 ``rmt:{tenant:sid}:boundaries``         zset    ends of complete documents still to be read, by offset
 ``rmt:{tenant:sid}:finished``           list    ids of read documents, the oldest first
 ``rmt:{tenant:sid}:snapshots``          zset    index of the session's snapshots, by creation
+``rmt:{tenant:sid}:lanes``              hash    lanes that reread the text: name -> state, ``n:name`` -> turn
+``rmt:{tenant:sid}:timeline``           hash    states along the text, evenly spaced: number of segments -> state
 ``rmt:{tenant:sid}:events``             stream  the last events of the session, for whoever follows it
 ``rmt:{tenant:snapshot}:snapshot``      hash    a snapshot's record and its state
 ``rmt:{tenant}:sessions``               zset    index of a tenant's sessions, by creation
@@ -91,6 +93,16 @@ class SessionKeys:
         return self._key("boundaries")
 
     @property
+    def lanes(self) -> str:
+        """Lanes that reread the text."""
+        return self._key("lanes")
+
+    @property
+    def timeline(self) -> str:
+        """States along the text."""
+        return self._key("timeline")
+
+    @property
     def snapshots(self) -> str:
         """The index of the session's snapshots."""
         return self._key("snapshots")
@@ -98,7 +110,7 @@ class SessionKeys:
     def all(self) -> tuple[str, ...]:
         """Every key of the session, in the order in which ``prelude.lua`` names them."""
         names = ("state", "text", "tail", "documents", "boundaries", "finished")
-        return (self.session, *map(self._key, names), self.snapshots, self._key("events"))
+        return (self.session, *map(self._key, names), self.snapshots, *map(self._key, ("events", "lanes", "timeline")))
 
     @classmethod
     def of_member(cls, member: bytes) -> "SessionKeys":

@@ -66,6 +66,7 @@ class Metrics:
             "Sessions read on here from the last commit of a reader that did not give them back.",
             registry=self.registry,
         )
+        self.rereads = Gauge("rmt_rereads", "Texts being read once more by this process.", registry=self.registry)
         self.readings = Gauge("rmt_readings", "Sessions being read by this process.", registry=self.registry)
         self.ready_sessions = Gauge(
             "rmt_ready_sessions",

@@ -1,21 +1,22 @@
 """Progress: what a caller who waits is told meanwhile."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rmt_server.event_bodies import ProgressBody
+from rmt_server.event_bodies import DeltaBody, ProgressBody, RereadBody
+from rmt_server.listening import NOBODY, Listener
 from rmt_server.problems import error_document
 from rmt_server.requests import unless_disconnected
-from rmt_server.service import Report, unheard
+from rmt_server.rereading import RereadProgress
 from rmt_server.sse import PING, EventStream, accepts_events, events_content, sse_event
 from rmt_server.store import SessionRecord
 
-__all__ = ["PROGRESS", "with_progress"]
+__all__ = ["PROGRESS", "News", "with_progress"]
 
 PROGRESS = events_content("event")
 """How OpenAPI describes an answer that tells its progress."""
@@ -24,52 +25,81 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 async def with_progress(
-    request: Request, response: Response, work: Callable[[Report], Coroutine[Any, Any, Body]]
+    request: Request,
+    response: Response,
+    work: Callable[[Listener], Coroutine[Any, Any, Body]],
+    *,
+    words: bool = False,
 ) -> Body | EventStream:
     """Do what a caller waits for; when the caller leaves, it is cancelled.
 
-    Who asks for events is told `progress` while it is waited for, and at the end the `result`: the body, status and
-    headers that the plain call answers with; or the `error`. Until there is something to wait for nothing is sent, so
-    what is refused at once is refused with its status, as in the plain call.
+    Who asks for events is told `progress` and `reread` while it is waited for, and at the end the `result`: the body,
+    status and headers that the plain call answers with; or the `error`. Until there is something to tell nothing is
+    sent, so what is refused at once is refused with its status, as in the plain call.
 
     Args:
         request: The request, of which the whole body has been read.
         response: Carries status and headers, as a route gets it.
-        work: What is to be done; it reports the session each time that it has looked at it while it waits.
+        work: What is to be done; its listener hears of what happens meanwhile.
+        words: Whether the caller asks for events in any case, and for the words of answers, too.
     """
-    if not accepts_events(request):
-        return await unless_disconnected(request, work(unheard))
-    latest = _Latest()
-    task = asyncio.ensure_future(work(latest.put))
-    try:
-        await unless_disconnected(request, latest.wait_beside(task, None))
-        if task.done():
-            task.result()
-    except BaseException:
-        task.cancel()
-        raise
-    return EventStream(_events(request, response, task, latest), task.cancel, response.headers)
+    if not (words or accepts_events(request)):
+        return await unless_disconnected(request, work(NOBODY))
+    news = News(words=words)
+    task = asyncio.ensure_future(work(news))
+    await news.first(request, task)
+    return EventStream(_events(request, response, task, news), task.cancel, response.headers)
 
 
-class _Latest:
-    """The last progress that was reported, until it is taken."""
+class News(Listener):
+    """What has been heard and not been told yet: of progress the latest, of words all, which an answer bounds."""
 
-    def __init__(self) -> None:
-        self._body: ProgressBody | None = None
+    def __init__(self, *, words: bool) -> None:
+        self._hears_words = words
+        self._session: ProgressBody | None = None
+        self._told: ProgressBody | None = None
+        self._reread: RereadBody | None = None
+        self._words: dict[int, str] = {}
         self._changed = asyncio.Event()
 
-    def put(self, session: SessionRecord) -> None:
-        body = ProgressBody.of(session)
-        if body != self._body:
-            self._body = body
+    def session(self, record: SessionRecord) -> None:
+        """How a session stands; what has not changed is no news."""
+        body = ProgressBody.of(record)
+        if body != self._told:
+            self._session = self._told = body
             self._changed.set()
 
-    def take(self) -> ProgressBody | None:
-        """What has not been taken yet."""
-        if not self._changed.is_set():
-            return None
+    def reread(self, progress: RereadProgress) -> None:
+        """How far text has been read once more."""
+        self._reread = RereadBody.of(progress)
+        self._changed.set()
+
+    def words(self, question: int, text: str) -> None:
+        """Further words of an answer."""
+        if self._hears_words:
+            self._words[question] = self._words.get(question, "") + text
+            self._changed.set()
+
+    def take(self) -> Iterator[tuple[str, BaseModel]]:
+        """Names and bodies of events that have not been told yet."""
         self._changed.clear()
-        return self._body
+        if self._session is not None:
+            yield "progress", self._session
+        if self._reread is not None:
+            yield "reread", self._reread
+        for question, text in self._words.items():
+            yield "delta", DeltaBody(question=question, text=text)
+        self._session, self._reread, self._words = None, None, {}
+
+    async def first(self, request: Request, task: "asyncio.Task[Any]") -> None:
+        """Wait until there is something to tell; what fails before that, or has no caller any more, is raised."""
+        try:
+            await unless_disconnected(request, self.wait_beside(task, None))
+            if task.done():
+                task.result()
+        except BaseException:
+            task.cancel()
+            raise
 
     async def wait_beside(self, task: "asyncio.Task[Any]", timeout_s: float | None) -> None:
         """Wait until there is something to take, the task is done, or the time is over."""
@@ -81,17 +111,18 @@ class _Latest:
 
 
 async def _events(
-    request: Request, response: Response, task: "asyncio.Task[Body]", latest: _Latest
+    request: Request, response: Response, task: "asyncio.Task[Body]", news: News
 ) -> AsyncGenerator[bytes, None]:
     ping_s = request.app.state.settings.event_ping_s
     while True:
-        progress = latest.take()
-        if progress is not None:
-            yield sse_event("progress", progress)
-        if task.done():
+        done, told = task.done(), False
+        for name, body in list(news.take()):
+            yield sse_event(name, body)
+            told = True
+        if done:
             break
-        await latest.wait_beside(task, ping_s)
-        if progress is None and not task.done():
+        await news.wait_beside(task, ping_s)
+        if not told and not task.done():
             yield PING
     try:
         body = task.result()

@@ -1,7 +1,8 @@
-"""Reading: one leased session while this process reads it."""
+"""Reading: text on its way into lanes; and one leased session while this process reads it."""
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ from rmt_model.types import LaneSegment
 from rmt_server.errors import FencedError
 from rmt_server.store import Lease, Store, StoredState
 
-__all__ = ["LOOKAHEAD_SEGMENTS", "PIECE_BYTES", "Reading", "stored"]
+__all__ = ["LOOKAHEAD_SEGMENTS", "PIECE_BYTES", "Reading", "TextIntoLanes", "stored"]
 
 PIECE_BYTES = 16 * 1024
 """The most text that is fetched at once."""
@@ -31,31 +32,33 @@ def stored(state: ReaderState, waiting_segments: int = 0) -> StoredState:
     )
 
 
-class Reading:
-    """Fetches a session's text ahead of the engine, hands out its segments, and follows what to commit.
+class TextIntoLanes(ABC):
+    """Fetches text ahead of the engine and hands out its segments, one for each lane.
 
     `refill` runs beside the engine; all other methods are called between two steps.
+
+    Attributes:
+        slots: Where the engine keeps the lanes' memory; whoever is done with this closes them.
+        exhausted: Whether there is no more text to fetch.
     """
 
-    def __init__(self, store: Store, engine: Engine, lease: Lease) -> None:
-        state = ReaderState.from_bytes(lease.state.blob)
-        self.lease = lease
-        self.exhausted = False
-        self.since_s = self.contact_s = time.monotonic()
-        self._store = store
+    def __init__(self, engine: Engine, state: ReaderState) -> None:
         segment_tokens = engine.checkpoint.config.segment_tokens
+        self.exhausted = False
         self._piece_bytes = min(PIECE_BYTES, LOOKAHEAD_SEGMENTS * segment_tokens * _TOKEN_BYTES)
         self._reader = Reader(engine.text_tokenizer, segment_tokens, state)
         self._prefixes = [focus_ids(engine, state, lane) for lane in range(state.lanes)]
-        self.slots = engine.open(state.memory)  # at the end: what fails above has taken none
-        self._finished: deque[str] = deque()
         self._fed = asyncio.Lock()
-        self._ends = asyncio.Lock()
+        self.slots = engine.open(state.memory)  # at the end: what fails above has taken none
 
     @property
+    @abstractmethod
     def key(self) -> tuple[str, str]:
         """Tenant and session id."""
-        return self.lease.session.tenant, self.lease.session.id
+
+    @abstractmethod
+    async def refill(self) -> None:
+        """Fetch and tokenise text until enough segments wait or there is no more."""
 
     @property
     def waiting(self) -> int:
@@ -66,6 +69,34 @@ class Reading:
     def wants_text(self) -> bool:
         """Whether `refill` has something to do."""
         return not self.exhausted and self._reader.waiting < LOOKAHEAD_SEGMENTS
+
+    def next_segments(self) -> tuple[Sequence[LaneSegment], int]:
+        """The next segment for each lane of the session, and its length in document tokens."""
+        segment = self._reader.take()
+        rows = [LaneSegment(slot, [*prefix, *segment]) for slot, prefix in zip(self.slots, self._prefixes, strict=True)]
+        return rows, len(segment)
+
+    async def state(self, memory: NDArray[np.float32]) -> ReaderState:
+        """The state after the last segment that was handed out, with the lanes' memory as it is now."""
+        async with self._fed:
+            return self._reader.state(memory)
+
+
+class Reading(TextIntoLanes):
+    """A leased session: its unread text, and what of the progress is to be committed."""
+
+    def __init__(self, store: Store, engine: Engine, lease: Lease) -> None:
+        super().__init__(engine, ReaderState.from_bytes(lease.state.blob))
+        self.lease = lease
+        self.since_s = self.contact_s = time.monotonic()
+        self._store = store
+        self._finished: deque[str] = deque()
+        self._ends = asyncio.Lock()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Tenant and session id."""
+        return self.lease.session.tenant, self.lease.session.id
 
     @property
     def has_news(self) -> bool:
@@ -99,26 +130,22 @@ class Reading:
                 elif not piece:
                     self.exhausted = True
 
-    def next_segments(self) -> tuple[Sequence[LaneSegment], int]:
-        """The next segment for each lane of the session, and its length in document tokens."""
-        segment = self._reader.take()
-        rows = [LaneSegment(slot, [*prefix, *segment]) for slot, prefix in zip(self.slots, self._prefixes, strict=True)]
-        return rows, len(segment)
-
     async def progress(self, memory: NDArray[np.float32]) -> tuple[StoredState, tuple[str, ...]]:
         """The state to commit, with the lanes' memory as it is now, and the documents that ended in it."""
         async with self._fed:
             return stored(self._reader.state(memory), self._reader.waiting), tuple(self._finished)
 
-    async def commit(self, state: StoredState, finished: tuple[str, ...]) -> None:
+    async def commit(self, state: StoredState, finished: tuple[str, ...], timeline_points: int) -> None:
         """Store what `progress` gave, and compress some of the text that is read and kept.
+
+        The session's timeline keeps at most so many states.
 
         Raises:
             FencedError: Another reader has taken over; nothing here may be used again.
         """
         async with self._ends:
             try:
-                self.lease = await self._store.commit(self.lease, state, finished)
+                self.lease = await self._store.commit(self.lease, state, finished, timeline_points=timeline_points)
             except ValueError as error:  # a Redis that lost its last second holds less than was read here
                 raise FencedError(str(error)) from error
             for _ in finished:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rmt_server.manner import Manner, Mode
 from rmt_server.settings import MOST_ENTRIES
 from rmt_server.store import DocumentRecord, SessionRecord, SnapshotRecord
 
@@ -32,6 +33,11 @@ __all__ = [
 
 _Texts = Annotated[list[str], Field(max_length=MOST_ENTRIES)]
 Metadata = Annotated[dict[str, str], Field(max_length=MOST_ENTRIES, description="Texts of your own, kept beside it.")]
+_StopText = Annotated[str, Field(min_length=1, max_length=64)]
+Stop = Annotated[
+    _StopText | Annotated[list[_StopText], Field(max_length=4)],
+    Field(description="Texts that end an answer, besides the checkpoint's own; up to 4."),
+]
 Focus = Annotated[_Texts, Field(description="Questions known before reading; each gets a lane that works for it.")]
 
 
@@ -102,17 +108,54 @@ class AnswerRequest(_Request):
 
     question: str | None = None
     questions: _Texts | None = None
-    mode: Literal["recall"] = Field("recall", description="Answer from the memory at once.")
+    mode: Mode = Field(
+        "recall",
+        description="`recall`: from the memory at once. `reread`: read the kept text once more for each question. "
+        "`auto`: recall, and reread what was not recalled surely.",
+    )
     lane: int | None = Field(None, ge=0, description="Lane that answers; else the one with this focus, or the surest.")
     snapshot: str | None = Field(None, description="Ask this snapshot instead of the live memory.")
     wait: bool = Field(True, description="Wait until everything accepted so far has been read.")
     max_tokens: int | None = Field(None, gt=0, description="Most tokens of an answer.")
+    temperature: float = Field(0.0, ge=0, le=2, description="0 takes the likeliest token; above, tokens are drawn.")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="Draw only from the likeliest tokens of this probability together."
+    )
+    seed: int | None = Field(None, ge=0, lt=1 << 63, description="The same one draws the same answer.")
+    stop: Stop = []
+    stream: bool = Field(False, description="Answer with server-sent events: words of the answers as they are decoded.")
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         if (self.question is None) == (not self.questions):
             raise ValueError("send either question or a non-empty list of questions")
         return self
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.mode != "recall" and self.snapshot is not None:
+            raise ValueError(f"a snapshot has a memory, but no text: mode {self.mode} cannot read it once more")
+        if self.mode != "recall" and self.lane is not None:
+            raise ValueError(f"mode {self.mode} may answer from a lane of its own: send lane with mode recall only")
+        if self.mode != "recall" and not self.wait:
+            raise ValueError(f"mode {self.mode} reads all that was accepted: send wait=false with mode recall only")
+        return self
+
+    @property
+    def manner(self) -> Manner:
+        """How the questions are to be answered."""
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        return Manner(
+            mode=self.mode,
+            lane=self.lane,
+            snapshot=self.snapshot,
+            wait=self.wait,
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            stop=stop,
+        )
 
     @property
     def asked(self) -> list[str]:
@@ -219,10 +262,16 @@ class AnswerBody(BaseModel):
     """One answer."""
 
     question: str
-    answer: str
-    confidence: float = Field(description="Probability of the decoded answer, 0 to 1.")
-    mode: Literal["recall"]
-    lane: int
+    answer: str | None = Field(description="null: the document does not seem to say.")
+    reason: Literal["not_in_document"] | None = Field(description="Why there is no answer.")
+    guess: str = Field(description="What was decoded; with an answer, the same.")
+    confidence: float = Field(
+        description="How likely it is that the guess is right, 0 to 1, by the checkpoint's calibration."
+    )
+    probability: float = Field(description="Probability of the decoded tokens, 0 to 1.")
+    margin: float = Field(description="`probability` less the most that any other answer can have.")
+    mode: Literal["recall", "reread"]
+    lane: int | None = Field(description="The lane that answered; null where the text was read once more.")
     finish_reason: Literal["stop", "length"]
     usage: UsageBody
 

@@ -76,8 +76,13 @@ def _engine(settings: Settings) -> Engine:
     if base in BACKBONES:
         pull(base)
     checkpoint = load_checkpoint(directory, device=settings.device, dtype=settings.dtype)
-    lanes = (settings.max_readings + 1) * settings.max_focuses
-    return Engine(checkpoint, slots=lanes, max_batch_lanes=settings.max_batch_lanes)
+    texts = settings.max_readings + settings.max_rereads + 1
+    return Engine(
+        checkpoint,
+        slots=texts * settings.max_focuses,
+        max_batch_lanes=settings.max_batch_lanes,
+        max_answer_lanes=settings.max_answer_lanes,
+    )
 
 
 class _Server(uvicorn.Server):

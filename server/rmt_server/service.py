@@ -1,60 +1,36 @@
-"""Service: what the routes offer, in terms of store and scheduler. It knows documents and memories, not HTTP."""
+"""Service: sessions and snapshots, in terms of store and scheduler. It knows memories, not HTTP."""
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from rmt_model.answering import Answer, Question
 from rmt_model.errors import QuestionError, StateError
 from rmt_model.reader import MAX_HELD_CHARS
 from rmt_model.state import ReaderState, StateOutline
-from rmt_server.errors import (
-    BusyError,
-    DamagedSnapshotError,
-    EmptyQuestionError,
-    ModelNotFoundError,
-    QuestionTooLongError,
-    UnprocessableError,
-    WrongCheckpointError,
-)
+from rmt_server.asking import Asking
+from rmt_server.errors import DamagedSnapshotError, ModelNotFoundError, UnprocessableError
 from rmt_server.idempotency import Creation
+from rmt_server.listening import NOBODY, Listener
 from rmt_server.logs import note
 from rmt_server.reading import LOOKAHEAD_SEGMENTS, PIECE_BYTES, stored
 from rmt_server.scheduler import Scheduler
 from rmt_server.settings import Settings
 from rmt_server.store import SessionRecord, SnapshotRecord, Store, StoredState
 
-__all__ = ["Answers", "Report", "Service", "unheard"]
-
-Report = Callable[[SessionRecord], object]
-"""Is told how a session stands, each time that somebody who waits for it has looked."""
+__all__ = ["Service"]
 
 _STATE_OVERHEAD_BYTES = 1 << 20
 _LARGEST_CHAR_BYTES = 4
 _MOST_IMPORTED = 1 << 45  # half of what a state may count: a session that begins there has room to go on
 
 
-def unheard(session: SessionRecord) -> None:
-    """Nobody listens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """Answers, and the state they speak for; `revision` is None for a snapshot's."""
-
-    answers: Sequence[Answer]
-    state: StoredState
-    revision: int | None
-
-
 class Service:
-    """Sessions, answers and snapshots."""
+    """Sessions and snapshots."""
 
-    def __init__(self, store: Store, scheduler: Scheduler, settings: Settings) -> None:
+    def __init__(self, store: Store, scheduler: Scheduler, asking: Asking, settings: Settings) -> None:
         self._store = store
         self._scheduler = scheduler
+        self._asking = asking
         self._settings = settings
         self._checkpoint = scheduler.engine.checkpoint
 
@@ -127,82 +103,6 @@ class Service:
         wanted = None if ttl_s is None else self._ttl_s(ttl_s, ttl_s)
         return await self._store.update_session(tenant, sid, metadata=metadata, ttl_s=wanted, if_etag=if_etag)
 
-    async def wait_until_read(self, tenant: str, sid: str, report: Report = unheard) -> SessionRecord:
-        """Wait until all that a session has accepted by now is in its memory.
-
-        Raises:
-            BusyError: It took longer than `read_wait_s`; reading goes on.
-        """
-        session = await self._store.get_session(tenant, sid)
-        target = session.accepted_bytes
-        since_s = time.monotonic()
-        while not (session.is_read or session.read_bytes > target):
-            report(session)
-            if time.monotonic() - since_s >= self._settings.read_wait_s:
-                raise BusyError(
-                    f"Session {sid} is still being read: {session.read_bytes} of {target} bytes.",
-                    retry_after_s=5.0,
-                )
-            if self._scheduler.stopping or self._scheduler.failure is not None:
-                raise BusyError("This process reads no more; ask another one.", retry_after_s=1.0)
-            await self._scheduler.watch((tenant, sid), since_s)
-            session = await self._store.get_session(tenant, sid)
-            report(session)
-        return session
-
-    async def answer(
-        self,
-        tenant: str,
-        sid: str,
-        questions: Sequence[str],
-        *,
-        lane: int | None = None,
-        snapshot: str | None = None,
-        wait: bool = True,
-        max_tokens: int | None = None,
-        report: Report = unheard,
-    ) -> Answers:
-        """Answer questions from a session's memory, or from a snapshot's."""
-        self.check_questions(questions)
-        asked = [Question(question, lane, self._max_tokens(max_tokens)) for question in questions]
-        session = await self._store.get_session(tenant, sid)
-        lanes = max(1, len(session.focus))
-        if snapshot is None and lane is not None and lane >= lanes:
-            raise UnprocessableError(f"Lane {lane} does not exist: the session has lanes 0 to {lanes - 1}.")
-        await self._store.require_tokens(tenant)
-        if snapshot is not None:
-            state, revision = await self._store.snapshot_state(tenant, snapshot), None
-        else:
-            if wait:
-                await self.wait_until_read(tenant, sid, report)
-            session, state = await self._store.session_state(tenant, sid)
-            revision = session.revision
-        answers = await self._scheduler.ask(self._parsed(state), asked)
-        generations = [one.generation for one in answers]
-        await self._store.spend(tenant, sum(one.prompt_tokens + one.completion_tokens for one in generations))
-        return Answers(answers, state, revision)
-
-    def check_questions(self, questions: Sequence[str]) -> None:
-        """Refuse what could not be answered, before anybody waits for it.
-
-        Raises:
-            UnprocessableError: Too many questions.
-            EmptyQuestionError: One has no words.
-            QuestionTooLongError: One is longer than a segment.
-        """
-        if len(questions) > self._settings.max_questions:
-            raise UnprocessableError(
-                f"{len(questions)} questions in one call; the limit is {self._settings.max_questions}."
-            )
-        for question in questions:
-            if not question.strip():
-                raise EmptyQuestionError
-            self._require_short(question)
-            try:
-                self._scheduler.engine.prompts.question(question)
-            except QuestionError as error:
-                raise QuestionTooLongError(f"The question cannot be asked: {error}.") from error
-
     async def take_snapshot(
         self,
         tenant: str,
@@ -211,7 +111,7 @@ class Service:
         *,
         name: str,
         metadata: Mapping[str, str],
-        report: Report = unheard,
+        listener: Listener = NOBODY,
     ) -> SnapshotRecord:
         """Keep a session's memory as it is once everything accepted has been read; the same creation again finds it.
 
@@ -222,7 +122,7 @@ class Service:
         snapshot_id = creation.new_id("snp", tenant, sid)
         if creation.key and (found := await self._store.find_snapshot(tenant, snapshot_id, creation.asked)):
             return found
-        await self.wait_until_read(tenant, sid, report)
+        await self._asking.wait_until_read(tenant, sid, listener)
         session, state = await self._store.session_state(tenant, sid)
         return await self._store.create_snapshot(
             tenant,
@@ -267,7 +167,7 @@ class Service:
         """
         state = await self._snapshot(tenant, snapshot)
         session = await self._store.get_session(tenant, sid)
-        self._require_own(session.model)
+        self._asking.require_own(session.model)
         if state.focus != session.focus:
             raise UnprocessableError("The snapshot has other focuses than the session: make a fork of it instead.")
         session = await self._store.restore(tenant, sid, self._stored(state), if_etag=if_etag)
@@ -283,14 +183,14 @@ class Service:
 
     def _parsed(self, state: StoredState) -> ReaderState:
         parsed = ReaderState.from_bytes(state.blob)
-        self._require_own(parsed.fingerprint)
+        self._asking.require_own(parsed.fingerprint)
         return parsed
 
     def _imported(self, content: bytes) -> ReaderState:
         try:
             self._require_size(StateOutline.of(content))
             state = ReaderState.from_bytes(content)
-            self._require_own(state.fingerprint)
+            self._asking.require_own(state.fingerprint)
             self._scheduler.engine.check(state)
         except StateError as error:
             raise DamagedSnapshotError(f"{error}.") from error
@@ -302,7 +202,7 @@ class Service:
         lanes, *of_lane = outline.memory_shape
         wanted = [self._checkpoint.config.memory_tokens, self._checkpoint.model.hidden]
         if of_lane != wanted:
-            self._require_own(outline.fingerprint)
+            self._asking.require_own(outline.fingerprint)
             raise StateError(f"the state has {of_lane} for each lane, the model {wanted}")
         if lanes > self._settings.max_focuses:
             raise UnprocessableError(f"The snapshot has {lanes} lanes; the limit is {self._settings.max_focuses}.")
@@ -316,31 +216,15 @@ class Service:
         if max(read, state.tokenizer.bytes_fed) >= _MOST_IMPORTED:
             raise DamagedSnapshotError(f"The snapshot counts to {_MOST_IMPORTED} or more: nothing has read so much.")
 
-    def _require_own(self, fingerprint: str) -> None:
-        if fingerprint != self._checkpoint.fingerprint:
-            raise WrongCheckpointError(self._checkpoint.fingerprint, fingerprint)
-
     def _fresh(self, focus: Sequence[str]) -> ReaderState:
         if len(focus) > self._settings.max_focuses:
             raise UnprocessableError(f"{len(focus)} focuses; the limit is {self._settings.max_focuses}.")
         for question in focus:
-            self._require_short(question)
+            self._asking.require_short(question)
         try:
             return self._scheduler.engine.fresh_state(focus)
         except QuestionError as error:
             raise UnprocessableError(f"A focus cannot be used: {error}.") from error
-
-    def _require_short(self, question: str) -> None:
-        """Refuse what is too long whatever its tokens are, before it takes time to count them."""
-        size, limit = len(question.encode()), self._settings.max_question_bytes
-        if size > limit:
-            raise QuestionTooLongError(f"A question has {size} bytes; the limit is {limit}.")
-
-    def _max_tokens(self, wanted: int | None) -> int | None:
-        limit = self._settings.max_answer_tokens
-        if wanted is not None and wanted > limit:
-            raise UnprocessableError(f"max_tokens is {wanted}; the limit is {limit}.")
-        return wanted
 
     def _ttl_s(self, wanted: int | None, default: int) -> int:
         limit = self._settings.max_ttl_s

@@ -73,6 +73,15 @@ class Settings(BaseSettings):
     max_question_bytes: Bytes = Field(16 * 1024, description="A question or a focus, before its tokens are counted.")
     max_answer_tokens: Count = Field(256, description="Longest answer that may be asked for.")
     max_metadata_bytes: Bytes = Field(4096, description="Metadata of a session or snapshot, as JSON.")
+    max_answer_lanes: Count = Field(64, description="Answers that are decoded side by side.")
+    max_rereads: Count = Field(
+        4, description="Texts that this process reads once more at once, for `reread` and `auto`."
+    )
+    max_waiting_rereads: Count = Field(64, description="Calls that wait for that; above it 503.")
+    timeline_points: int = Field(128, ge=0, le=MOST_ENTRIES, description="States kept along a session's text; 0: none.")
+    max_timeline_bytes: Bytes = Field(
+        8 * _MIB, description="Size of a session's timeline: many lanes keep fewer states."
+    )
     max_waiting_questions: Count = Field(1024, description="Questions that wait for the engine; above it 503.")
 
     rate_limit: str = Field("", description="Calls of one tenant, such as `600/minute`; empty: no limit.")

@@ -57,5 +57,6 @@ class Oracle:
         with self._lock:
             asked = [Question(question, None, ANSWER_TOKENS) for question in questions]
             return [
-                (one.generation.text, one.lane, one.generation.confidence) for one in answer(self._engine, state, asked)
+                (one.generation.text, one.lane, one.generation.probability)
+                for one in answer(self._engine, state, asked)
             ]

@@ -79,7 +79,7 @@ class Importer:
     def _read_on(self, state: ReaderState) -> None:
         """Whatever is accepted must not break the process that reads it."""
         answers = answer(self.engine, state, [Question("Where is Mary?", max_tokens=2)])
-        json.dumps([one.generation.confidence for one in answers], allow_nan=False)
+        json.dumps([one.generation.probability for one in answers], allow_nan=False)
         reader = Reader(self.engine.text_tokenizer, self.engine.checkpoint.config.segment_tokens, state)
         if not state.tokenizer.undecoded:
             reader.feed(b"Mary went to the garden. " * 8)

@@ -102,10 +102,10 @@ def test_a_focus_is_asked_in_its_own_lane_however_it_is_written(engine: Engine) 
 def test_any_other_question_is_answered_by_the_surest_lane(engine: Engine) -> None:
     state = read(engine, TEXT, FOCUS)
     by_lane = [answer(engine, state, [Question("Why?", lane=lane)])[0] for lane in range(3)]
-    surest = max(by_lane, key=lambda one: one.generation.confidence)
+    surest = max(by_lane, key=lambda one: one.generation.probability)
     (found,) = answer(engine, state, [Question("Why?")])
     assert (found.lane, found.generation.text) == (surest.lane, surest.generation.text)
-    assert found.generation.confidence == pytest.approx(surest.generation.confidence, rel=1e-3)
+    assert found.generation.probability == pytest.approx(surest.generation.probability, rel=1e-3)
 
 
 @pytest.mark.parametrize(

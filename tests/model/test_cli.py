@@ -99,7 +99,9 @@ def test_read_and_ask_are_the_engine(capsys, here, checkpoint) -> None:
     ask = ("ask", "book.memory.safetensors", "Where is Mary?", "--checkpoint", checkpoint)
     found = json.loads(Ran(capsys, *ask, "--json").out)
     assert found["text"] == wanted.generation.text
-    assert found["confidence"] == pytest.approx(wanted.generation.confidence, rel=1e-4)
+    assert found["probability"] == pytest.approx(wanted.generation.probability, rel=1e-4)
+    assert found["confidence"] == pytest.approx(wanted.confidence, rel=1e-4)
+    assert found["known"] is True
     assert Ran(capsys, *ask).out == " ".join(wanted.generation.text.split()) + "\n"
 
 

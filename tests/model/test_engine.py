@@ -111,7 +111,7 @@ def test_a_bfloat16_backbone_reads_and_answers_around_a_float32_memory(make_engi
         assert_close(found, alone(engine, document), 0.1)
         np.testing.assert_array_equal(alone(engine, document), alone(engine, document))
     answers = engine.answer([Prompt(slot, [5, 6, 7], 4) for slot in slots])
-    assert all(answer.completion_tokens >= 1 and 0 < answer.confidence <= 1 for answer in answers)
+    assert all(answer.completion_tokens >= 1 and 0 < answer.probability <= 1 for answer in answers)
 
 
 def test_alone_the_bits_are_the_same_every_time(engine: Engine) -> None:
@@ -228,8 +228,8 @@ def test_answers_in_a_batch_are_those_of_each_alone(make_engine: MakeEngine, fam
         assert (found.text, found.finish_reason) == (wanted.text, wanted.finish_reason)
         assert found.completion_tokens == wanted.completion_tokens <= prompt.max_tokens
         assert found.prompt_tokens == len(prompt.token_ids)
-        assert found.confidence == pytest.approx(wanted.confidence, rel=1e-3)
-        assert 0 < found.confidence <= 1
+        assert found.probability == pytest.approx(wanted.probability, rel=1e-3)
+        assert 0 < found.probability <= 1
 
 
 def test_a_finished_answer_beside_a_longer_one_stays_within_the_positions(make_engine: MakeEngine) -> None:
@@ -239,7 +239,8 @@ def test_a_finished_answer_beside_a_longer_one_stays_within_the_positions(make_e
     prompts = [Prompt(slots[0], segments(1, 1, 512 - M - 4)[0], 4), Prompt(slots[1], [5, 6, 7], 44)]
     for found, prompt in zip(engine.answer(prompts), prompts, strict=True):
         wanted = engine.answer([prompt])[0]
-        assert found == replace(wanted, confidence=pytest.approx(wanted.confidence, rel=1e-3))
+        approximately = {name: pytest.approx(getattr(wanted, name), rel=1e-3) for name in ("probability", "margin")}
+        assert found == replace(wanted, **approximately)
 
 
 def test_answers_are_the_plain_loop(make_engine: MakeEngine, device: str) -> None:
@@ -258,7 +259,7 @@ def test_answers_are_the_plain_loop(make_engine: MakeEngine, device: str) -> Non
             log_prob += float(scores.max())
     answer = [token_id for token_id in ids[len(asked) :] if token_id != eos]
     assert found.text == engine.checkpoint.text_of(answer).strip()
-    assert found.confidence == pytest.approx(np.exp(log_prob), rel=1e-3)
+    assert found.probability == pytest.approx(np.exp(log_prob), rel=1e-3)
 
 
 def test_asking_changes_no_memory(engine: Engine) -> None:

@@ -103,7 +103,7 @@ def test_answers_are_those_that_are_served(engine: Watched, mode: Mode) -> None:
     state = replace(state, pending=tuple(example.ids.tolist()))
     [served] = answer(engine, state, [Question(example.question, max_tokens=4)])
     assert result.answer == served.generation.text
-    assert result.confidence == pytest.approx(served.generation.confidence)
+    assert result.confidence == pytest.approx(served.generation.probability)
 
 
 def test_a_document_shorter_than_a_segment_is_read_with_the_question(engine: Watched, tmp_path: Path) -> None:

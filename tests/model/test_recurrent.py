@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rmt_model.config import RMTConfig
-from rmt_model.decoding import decode_greedy
+from rmt_model.decoding import Decoding
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.types import Prompt
 
@@ -71,8 +71,10 @@ def test_greedy_answers_equal_those_of_generate(model, segments) -> None:
 
     ours = model.read_all(model.cell.fresh(2), segments[:5])
     prompts = [Prompt(lane, row.tolist(), max_tokens=8) for lane, row in enumerate(ids)]
-    answers = decode_greedy(model, ours, prompts, lambda token_ids: " ".join(map(str, token_ids)), None)
-    assert [[int(token) for token in answer.text.split()] for answer in answers] == wanted.tolist()
+    decoding = Decoding(model, ours, prompts, lambda token_ids: " ".join(map(str, token_ids)), None)
+    while not decoding.finished:
+        decoding.step()
+    assert [[int(token) for token in row.generation().text.split()] for row in decoding.rows] == wanted.tolist()
 
 
 @torch.no_grad()

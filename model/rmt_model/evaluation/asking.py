@@ -87,7 +87,7 @@ class Asking:
             question=example.question,
             answers=example.answers,
             answer=generation.text,
-            confidence=generation.confidence,
+            confidence=generation.probability,
         )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Each command imports what it needs when it runs: torch and transformers take seconds, and --help needs none.
 
-__all__ = ["add_eval"]
+__all__ = ["add_calibrate", "add_eval"]
 
 Commands = Any  # argparse names the type of `add_subparsers` in private only
 
@@ -194,6 +194,8 @@ def _add_planted(tasks: Commands) -> argparse.ArgumentParser:
     parser.add_argument("--kinds", choices=("seen", "unseen", "all"), default="seen", help=about)
     about = "other facts in each document; default: %(default)s"
     parser.add_argument("--others", type=_count, default=4, metavar="N", help=about)
+    about = "leave the fact out that is asked for: nothing is scored, but `rmt-model calibrate` learns from it"
+    parser.add_argument("--absent", action="store_true", help=about)
     _add_lengths(parser, "tokens of the documents, as 1k 16k")
     _add_books(parser)
     _add_mode(parser)
@@ -209,15 +211,50 @@ def _planted(options: argparse.Namespace) -> None:
         books = bench.books(options)
         for length in options.lengths:
             text = books.sentences(length)
-            given = {"others": options.others, "seed": options.seed, "books": books.digest}
+            given = {"others": options.others, "seed": options.seed, "books": books.digest, "absent": options.absent}
             bench.ask(PlantedExamples(options.kinds, kinds, length, text, bench.encode, **given), options.mode)
+
+
+def add_calibrate(commands: Commands, *, checkpoint: str) -> None:
+    """Add `calibrate` to the program's commands."""
+    about = "Learn from results of `eval` what a checkpoint's probabilities mean; half of them are for the report."
+    parser = commands.add_parser("calibrate", help=about, description=about)
+    parser.add_argument("results", type=Path, metavar="FOLDER", help="the --out of `eval`")
+    parser.add_argument("--checkpoint", default=checkpoint, metavar="NAME_OR_DIR", help="default: %(default)s")
+    about = "below this confidence an answer counts as not in the document; default: %(default)s"
+    parser.add_argument("--least", type=_share, default=0.33, metavar="CONFIDENCE", help=about)
+    about = "from this confidence on `auto` does not reread; default: %(default)s"
+    parser.add_argument("--trusted", type=_share, default=0.8, metavar="CONFIDENCE", help=about)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="reliability diagram, .svg or .png")
+    parser.add_argument("--write", action="store_true", help="write calibration.json into the checkpoint")
+    parser.set_defaults(run=_calibrate)
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    _require_matplotlib()
+    from rmt_model.calibration import CALIBRATION_FILE
+    from rmt_model.checkpoint import find_checkpoint, load_checkpoint
+    from rmt_model.evaluation.calibrating import calibrate, plot_reliability, table_of_calibration
+
+    directory = find_checkpoint(options.checkpoint)
+    fingerprint = load_checkpoint(directory).fingerprint
+    calibration, files = calibrate(options.results, fingerprint, least=options.least, trusted=options.trusted)
+    if options.plot:
+        plot_reliability(calibration, files, options.plot, title=f"{directory.name}, examples that were not fitted to")
+    if options.write:
+        (directory / CALIBRATION_FILE).write_text(calibration.to_json(), "utf-8")
+    sys.stdout.write(table_of_calibration(calibration, files))
+
+
+def _require_matplotlib() -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        raise DataError("matplotlib, which draws the plot, is not installed: pip install 'rmt-model[train]'")
 
 
 @contextmanager
 def _bench(options: argparse.Namespace) -> "Iterator[Bench]":
     """What measures; its report is written at the end, also where something failed before."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise DataError("matplotlib, which draws the plot, is not installed: pip install 'rmt-model[train]'")
+    _require_matplotlib()
     from rmt_model.evaluation.bench import Bench
 
     bench = Bench.of(options)
@@ -245,6 +282,16 @@ def _positive(text: str) -> int:
     if _count(text) == 0:
         raise argparse.ArgumentTypeError("a number from 1 is wanted, not 0")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 0 to 1")
+    return number
 
 
 def _babi_task(text: str) -> int:

@@ -2,34 +2,41 @@
 
 from fastapi import APIRouter, Request, Response
 
+from rmt_server.asking import Answers, Reply
+from rmt_server.listening import Listener
 from rmt_server.progress import PROGRESS, with_progress
-from rmt_server.routes.deps import JsonOnly, ServiceDep, TenantDep
+from rmt_server.routes.deps import AskingDep, JsonOnly, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import AnswerBody, AnswerRequest, AnswersBody, PositionBody, UsageBody
-from rmt_server.service import Answers, Report
 from rmt_server.sse import EventStream
 
 router = APIRouter(prefix="/v1/sessions/{sid}", tags=["answers"], route_class=ScopedRoute)
 
 
+def _answer_body(question: str, reply: Reply) -> AnswerBody:
+    answer, generation = reply.answer, reply.answer.generation
+    return AnswerBody(
+        question=question,
+        answer=generation.text if answer.known else None,
+        reason=None if answer.known else "not_in_document",
+        guess=generation.text,
+        confidence=answer.confidence,
+        probability=generation.probability,
+        margin=generation.margin,
+        mode=reply.mode,
+        lane=answer.lane if reply.mode == "recall" else None,
+        finish_reason=generation.finish_reason,
+        usage=UsageBody(
+            prompt_tokens=generation.prompt_tokens,
+            completion_tokens=generation.completion_tokens,
+        ),
+    )
+
+
 def answers_body(questions: list[str], answers: Answers) -> AnswersBody:
     """The wire form of answers."""
     return AnswersBody(
-        answers=[
-            AnswerBody(
-                question=question,
-                answer=one.generation.text,
-                confidence=one.generation.confidence,
-                mode="recall",
-                lane=one.lane,
-                finish_reason=one.generation.finish_reason,
-                usage=UsageBody(
-                    prompt_tokens=one.generation.prompt_tokens,
-                    completion_tokens=one.generation.completion_tokens,
-                ),
-            )
-            for question, one in zip(questions, answers.answers, strict=True)
-        ],
+        answers=[_answer_body(*pair) for pair in zip(questions, answers.replies, strict=True)],
         position=PositionBody(
             bytes=answers.state.read_bytes,
             tokens=answers.state.tokens,
@@ -42,21 +49,11 @@ def answers_body(questions: list[str], answers: Answers) -> AnswersBody:
 
 @router.post("/answers", response_model=AnswersBody, responses={200: {"content": PROGRESS}}, dependencies=[JsonOnly])
 async def create_answers(
-    sid: str, body: AnswerRequest, request: Request, response: Response, service: ServiceDep, tenant: TenantDep
+    sid: str, body: AnswerRequest, request: Request, response: Response, asking: AskingDep, tenant: TenantDep
 ) -> AnswersBody | EventStream:
-    """Ask one question or several. Asking never changes the memory."""
+    """Ask one question or several. Asking never changes the memory; a caller who leaves ends the work."""
 
-    async def answering(report: Report) -> AnswersBody:
-        answers = await service.answer(
-            tenant,
-            sid,
-            body.asked,
-            lane=body.lane,
-            snapshot=body.snapshot,
-            wait=body.wait,
-            max_tokens=body.max_tokens,
-            report=report,
-        )
-        return answers_body(body.asked, answers)
+    async def answering(listener: Listener) -> AnswersBody:
+        return answers_body(body.asked, await asking.answer(tenant, sid, body.asked, body.manner, listener))
 
-    return await with_progress(request, response, answering)
+    return await with_progress(request, response, answering, words=body.stream)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
+from rmt_server.asking import Asking
 from rmt_server.auth import Caller
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.events import EventStreams
@@ -15,6 +16,7 @@ from rmt_server.store import Store
 
 __all__ = [
     "AfterQuery",
+    "AskingDep",
     "EventsDep",
     "IdempotencyKey",
     "IntakeDep",
@@ -45,6 +47,10 @@ def _service(request: Request) -> Service:
     return request.app.state.service  # type: ignore[no-any-return]
 
 
+def _asking(request: Request) -> Asking:
+    return request.app.state.asking  # type: ignore[no-any-return]
+
+
 def _intake(request: Request) -> Intake:
     return request.app.state.intake  # type: ignore[no-any-return]
 
@@ -62,6 +68,7 @@ TenantDep = Annotated[str, Depends(_tenant)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 StoreDep = Annotated[Store, Depends(_store)]
 ServiceDep = Annotated[Service, Depends(_service)]
+AskingDep = Annotated[Asking, Depends(_asking)]
 IntakeDep = Annotated[Intake, Depends(_intake)]
 EventsDep = Annotated[EventStreams, Depends(_events)]
 JsonOnly = Depends(_json_only)

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request, Response
 from rmt_server.coding import CODINGS
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.intake import APPEND_BYTES
+from rmt_server.listening import Listener
 from rmt_server.progress import PROGRESS, with_progress
 from rmt_server.requests import media_type
 from rmt_server.routes.answers import answers_body
-from rmt_server.routes.deps import IdempotencyKey, IntakeDep, ServiceDep, SettingsDep, StoreDep, TenantDep
+from rmt_server.routes.deps import AskingDep, IdempotencyKey, IntakeDep, SettingsDep, StoreDep, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import DocumentBody, DocumentRequest, ReadBody, SessionBody
-from rmt_server.service import Report
 from rmt_server.settings import Settings
 from rmt_server.sse import EventStream, accepts_events
 from rmt_server.store import DocumentRecord
@@ -71,7 +71,7 @@ async def create_session_with_document(
     request: Request,
     response: Response,
     store: StoreDep,
-    service: ServiceDep,
+    asking: AskingDep,
     intake: IntakeDep,
     tenant: TenantDep,
     wait: WaitQuery = False,
@@ -88,12 +88,12 @@ async def create_session_with_document(
         return ReadBody(session=SessionBody.of(session), document=DocumentBody.of(document))
     response.status_code = 200
 
-    async def reading(report: Report) -> ReadBody:
-        read = await service.wait_until_read(tenant, session.id, report)
+    async def reading(listener: Listener) -> ReadBody:
+        read = await asking.wait_until_read(tenant, session.id, listener)
         known = await store.get_document(tenant, session.id, document.id)
         answers = None
         if questions := call.options.questions:
-            answers = answers_body(questions, await service.answer(tenant, session.id, questions, report=report))
+            answers = answers_body(questions, await asking.answer(tenant, session.id, questions, listener=listener))
         return ReadBody(session=SessionBody.of(read), document=DocumentBody.of(known), answers=answers)
 
     return await with_progress(request, response, reading)
@@ -114,7 +114,7 @@ async def create_document(
     request: Request,
     response: Response,
     store: StoreDep,
-    service: ServiceDep,
+    asking: AskingDep,
     intake: IntakeDep,
     settings: SettingsDep,
     tenant: TenantDep,
@@ -130,8 +130,8 @@ async def create_document(
         return DocumentBody.of(document)
     response.status_code = 200
 
-    async def reading(report: Report) -> DocumentBody:
-        await service.wait_until_read(tenant, sid, report)
+    async def reading(listener: Listener) -> DocumentBody:
+        await asking.wait_until_read(tenant, sid, listener)
         return DocumentBody.of(await store.get_document(tenant, sid, document.id))
 
     return await with_progress(request, response, reading)

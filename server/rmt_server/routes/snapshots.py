@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from rmt_server.body import Body
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.idempotency import Creation
+from rmt_server.listening import Listener
 from rmt_server.progress import PROGRESS, with_progress
 from rmt_server.requests import media_type
 from rmt_server.routes.deps import (
@@ -22,7 +23,6 @@ from rmt_server.routes.deps import (
 )
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import SnapshotBody, SnapshotRequest, SnapshotsBody
-from rmt_server.service import Report
 from rmt_server.sse import EventStream
 from rmt_server.store import Page, SnapshotRecord
 
@@ -55,9 +55,9 @@ async def create_snapshot(
     """Keep a session's memory once everything accepted so far has been read."""
     creation = Creation.of(idempotency_key, body.model_dump())
 
-    async def taking(report: Report) -> SnapshotBody:
+    async def taking(listener: Listener) -> SnapshotBody:
         snapshot = await service.take_snapshot(
-            tenant, sid, creation, name=body.name, metadata=body.metadata, report=report
+            tenant, sid, creation, name=body.name, metadata=body.metadata, listener=listener
         )
         response.headers["Location"] = f"/v1/snapshots/{snapshot.id}"
         return SnapshotBody.of(snapshot)

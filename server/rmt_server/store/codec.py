@@ -48,6 +48,7 @@ def load_session(tenant: str, sid: str, fields: Mapping[str, bytes]) -> SessionR
         pending_documents=int(fields["pending_documents"]),
         waiting_segments=int(fields["waiting_segments"]),
         text_start=int(fields["text_start"]),
+        aside_bytes=int(fields.get("aside_bytes", b"0")),
         **_common(fields),
     )
 

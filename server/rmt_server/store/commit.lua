@@ -1,13 +1,13 @@
 -- The reader's progress: compare-and-set on (owner, fence, revision).
 -- ARGV: owner, fence, revision, lease_ms, state, read_bytes, tokens, segments, digest, waiting_segments,
---       finished document, ...
+--       most states of the timeline, finished document, ...
 -- -> {'ok', record} | {'fenced'} | {'position'}
 local owner, fence, revision, lease_ms, state, position, tokens, segments, digest, waiting = unpack(ARGV, 1, 10)
 if missing() then return NO_SESSION end
 if not held(owner, fence) or get('revision') ~= revision then return FENCED end
 local read, accepted = tonumber(position), number('accepted_bytes')
 if read < number('read_bytes') or read > accepted then return {'position'} end
-for index = 11, #ARGV do
+for index = 12, #ARGV do
   local stop = redis.call('ZSCORE', BOUNDARIES, ARGV[index])
   if not stop or tonumber(stop) > read then return {'position'} end
 end
@@ -18,8 +18,26 @@ redis.call('HINCRBY', SESSION, 'revision', 1)
 set('read_bytes', position, 'tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #state)
 set('waiting_segments', waiting, 'lease_until_ms', now_ms + lease_ms)
 
+-- The timeline keeps some states, evenly spaced: when there are too many, every second one goes.
+local most, at = tonumber(ARGV[11]), tonumber(segments)
+local spacing = number('timeline_spacing') or 1
+if most > 0 and at >= (number('timeline_last') or 0) + spacing then
+  redis.call('HSET', TIMELINE, at, state)
+  set('timeline_last', at)
+  count_aside(#state)
+  local points = redis.call('HKEYS', TIMELINE)
+  if #points > most then
+    table.sort(points, function(one, other) return tonumber(one) < tonumber(other) end)
+    for index = #points - 1, 1, -2 do
+      count_aside(-redis.call('HSTRLEN', TIMELINE, points[index]))
+      redis.call('HDEL', TIMELINE, points[index])
+    end
+    set('timeline_spacing', 2 * spacing)
+  end
+end
+
 -- Records of read documents stay for a while: the last so many.
-for index = 11, #ARGV do
+for index = 12, #ARGV do
   local id = ARGV[index]
   local document = load_document(id)
   document.read = true
@@ -46,8 +64,8 @@ if get('keep_text') == '0' then
     set('text_start', origin + block * BLOCK_BYTES)
   end
 end
-if #ARGV > 10 then
-  publish('done', 'documents', table.concat(ARGV, ' ', 11))
+if #ARGV > 11 then
+  publish('done', 'documents', table.concat(ARGV, ' ', 12))
 else
   publish('progress')
 end

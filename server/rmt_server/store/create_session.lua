@@ -5,7 +5,7 @@ if created then
   redis.call('UNLINK', unpack(KEYS))
   set('asked', asked, unpack(ARGV, 3))
   set('created_ms', now_ms, 'fence', 0, 'revision', 0, 'edits', 0, 'open', '')
-  set('documents', 0, 'pending_documents', 0, 'compacted_blocks', 0)
+  set('documents', 0, 'pending_documents', 0, 'compacted_blocks', 0, 'aside_bytes', 0)
   redis.call('SET', STATE, ARGV[2])
   publish('progress')
   touch()

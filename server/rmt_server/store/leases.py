@@ -74,8 +74,12 @@ class Leases(Metered):
         flat = await self._redis.command("ZRANGE", _keys(lease).boundaries, 0, -1, "WITHSCORES")
         return [Boundary(int(end), name.decode()) for name, end in zip(flat[::2], flat[1::2], strict=True)]
 
-    async def commit(self, lease: Lease, state: StoredState, finished: tuple[str, ...] = ()) -> Lease:
+    async def commit(
+        self, lease: Lease, state: StoredState, finished: tuple[str, ...] = (), *, timeline_points: int = 0
+    ) -> Lease:
         """Store a reader's progress and renew its lease; ``finished`` are documents whose end it passed.
+
+        The session's timeline keeps at most ``timeline_points`` states, and this one when it is due.
 
         Raises:
             FencedError: The lease is lost: drop the state.
@@ -92,6 +96,7 @@ class Leases(Metered):
             state.segments,
             state.digest,
             state.waiting_segments,
+            timeline_points,
             *finished,
         )
         if answer[0] == "position":

@@ -12,6 +12,9 @@ PENDING_DOCUMENTS = 1000
 FINISHED_DOCUMENTS = 1000
 """Of how many read documents a session keeps the records."""
 
+KEPT_LANES = 16
+"""Of how many questions, for which its text was read once more, a session keeps the lanes."""
+
 KEPT_EVENTS = 256
 """How many of its last events a session keeps."""
 

@@ -1,7 +1,7 @@
 -- In front of every script on a session: its keys, the clock, and what the scripts say alike.
 -- A script answers {'ok', ...} or a refusal {name, ...}; what refuses has changed nothing.
 
-local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS, EVENTS = unpack(KEYS)
+local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS, EVENTS, LANES, TIMELINE = unpack(KEYS)
 local NO_SESSION, FENCED = {'session'}, {'fenced'}
 
 -- A record without its state is what a torn log of Redis can leave: nothing that could be read on.
@@ -78,6 +78,11 @@ local function publish(kind, ...)
     fields[#fields + 1] = values[index]
   end
   redis.call('XADD', EVENTS, 'MAXLEN', KEPT_EVENTS, '*', unpack(fields))
+end
+
+-- What is kept beside text and state, and can be made anew from them.
+local function count_aside(bytes)
+  redis.call('HINCRBY', SESSION, 'aside_bytes', bytes)
 end
 
 local function load_document(id)

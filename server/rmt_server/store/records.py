@@ -53,11 +53,13 @@ class SessionRecord:
     """See ``StoredState``."""
     text_start: int
     """The first byte whose text is still kept."""
+    aside_bytes: int
+    """Size of the timeline and of lanes that reread the text."""
 
     @property
     def kept_bytes(self) -> int:
-        """Text that is still there, as it was sent, and the state."""
-        return self.accepted_bytes - self.text_start + self.state_bytes
+        """Text that is still there, as it was sent, the state, the timeline, and lanes that reread the text."""
+        return self.accepted_bytes - self.text_start + self.state_bytes + self.aside_bytes
 
     @property
     def unread_bytes(self) -> int:

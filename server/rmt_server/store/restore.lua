@@ -7,12 +7,13 @@ if expected ~= '' and expected ~= etag() and expected ~= get('revision') then re
 if get('open') ~= '' then return {'open', get('open')} end
 if pending() then return {'unread', number('accepted_bytes') - number('read_bytes')} end
 
-local kept = number('accepted_bytes') - number('text_start') + number('state_bytes')
+local kept = number('accepted_bytes') - number('text_start') + number('state_bytes') + (number('aside_bytes') or 0)
 redis.call('SET', STATE, state)
-redis.call('UNLINK', TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED)
+redis.call('UNLINK', TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, LANES, TIMELINE)
 set('read_bytes', position, 'accepted_bytes', position, 'text_origin', position, 'text_start', position)
 set('tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #state)
-set('waiting_segments', waiting, 'compacted_blocks', 0)
+set('waiting_segments', waiting, 'compacted_blocks', 0, 'aside_bytes', 0)
+redis.call('HDEL', SESSION, 'timeline_last', 'timeline_spacing')
 redis.call('HINCRBY', SESSION, 'revision', 1)
 redis.call('HDEL', SESSION, 'owner', 'lease_until_ms', 'life')
 publish('progress')

@@ -4,6 +4,7 @@ from rmt_server.store.documents import Documents
 from rmt_server.store.events import Events
 from rmt_server.store.examination import Examination
 from rmt_server.store.leases import Leases
+from rmt_server.store.memories import Memories
 from rmt_server.store.rates import Rates
 from rmt_server.store.replicas import Replicas
 from rmt_server.store.sessions import Sessions
@@ -11,7 +12,7 @@ from rmt_server.store.snapshots import Snapshots
 from rmt_server.store.text import Text
 
 
-class Store(Sessions, Documents, Text, Leases, Snapshots, Events, Replicas, Examination):
+class Store(Sessions, Documents, Text, Leases, Memories, Snapshots, Events, Replicas, Examination):
     """Sessions, their documents and text, leases and snapshots, in one Redis.
 
     Every call may raise ``StoreUnavailableError``; then the change was made wholly or not at all, and the

@@ -94,10 +94,8 @@ def held(session: SessionRecord) -> Amount:
 
 def read_since(before: SessionRecord, now: SessionRecord) -> Amount:
     """What a reader has changed between two of its commits. What came in meanwhile was counted when it came."""
-    dropped = now.text_start - before.text_start
-    return Amount(
-        kept_bytes=now.state_bytes - before.state_bytes - dropped, unread_bytes=before.read_bytes - now.read_bytes
-    )
+    came = now.accepted_bytes - before.accepted_bytes
+    return Amount(kept_bytes=now.kept_bytes - before.kept_bytes - came, unread_bytes=before.read_bytes - now.read_bytes)
 
 
 class Usage:
@@ -179,12 +177,12 @@ class Usage:
                 return total
 
     async def _session(self, tenant: str, sid: str) -> Amount | None:
-        names = ("accepted_bytes", "read_bytes", "text_start", "state_bytes")
+        names = ("accepted_bytes", "read_bytes", "text_start", "state_bytes", "aside_bytes")
         found = await self._redis.command("HMGET", SessionKeys(tenant, sid).session, *names)
         if found[0] is None:
             return None
-        accepted, read, start, state = map(int, found)
-        return Amount(sessions=1, kept_bytes=accepted - start + state, unread_bytes=accepted - read)
+        accepted, read, start, state, aside = (int(one or 0) for one in found)
+        return Amount(sessions=1, kept_bytes=accepted - start + state + aside, unread_bytes=accepted - read)
 
     async def _snapshot(self, tenant: str, snapshot_id: str) -> Amount | None:
         found = await self._redis.command("HGET", snapshot_key(tenant, snapshot_id), "state_bytes")

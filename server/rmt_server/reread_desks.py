@@ -1,0 +1,117 @@
+"""RereadDesks: kept text that is read once more for callers who wait, a few of them at a time."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from rmt_model.engine import Engine, EngineFullError
+from rmt_model.errors import RmtModelError
+from rmt_model.state import ReaderState
+from rmt_server.desk import RereadDesk, Turns
+from rmt_server.errors import BusyError, RmtServerError
+from rmt_server.metrics import Metrics
+from rmt_server.rereading import Rereading, RereadProgress
+from rmt_server.settings import Settings
+from rmt_server.store import SessionRecord, Store
+from rmt_server.workroom import Workroom
+
+__all__ = ["RereadDesks"]
+
+
+class RereadDesks:
+    """Their lanes share steps with all others. A caller who leaves ends a rereading before the next step."""
+
+    def __init__(
+        self, store: Store, engine: Engine, settings: Settings, metrics: Metrics, *, workroom: Workroom, turns: Turns
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._settings = settings
+        self._metrics = metrics
+        self._workroom = workroom
+        self._turns = turns
+        self._waiting: deque[tuple[asyncio.Future[ReaderState], Callable[[], Rereading]]] = deque()
+        self._desks: list[RereadDesk] = []
+
+    def put(
+        self, session: SessionRecord, state: ReaderState, report: Callable[[RereadProgress], object]
+    ) -> "asyncio.Future[ReaderState]":
+        """Read a session's kept text from where a state stands on; cancelling the future ends that.
+
+        Raises:
+            BusyError: Too many wait.
+        """
+        if len(self._waiting) >= self._settings.max_waiting_rereads:
+            raise BusyError(f"{len(self._waiting)} calls wait for text to be read once more.", retry_after_s=5.0)
+        done: asyncio.Future[ReaderState] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(lambda _: self._workroom.ring())
+        begin = partial(Rereading, self._store, self._engine, session, state, done=done, report=report)
+        self._waiting.append((done, begin))
+        self._workroom.ring()
+        return done
+
+    async def archive(self) -> None:
+        """Begin what waits where there is room, fetch text ahead, and hand out what has been read to its end."""
+        await self._admit()
+        for desk in list(self._desks):
+            if desk.reading.done.done():
+                self._forget(desk)
+                continue
+            ended, error = desk.take_result("refill")
+            if error is not None:
+                self._fail(desk, error)
+                continue
+            if ended:
+                desk.reading.report()
+            if desk.wants_refill:
+                desk.refill = self._workroom.beside(desk.reading.refill())
+            if desk.may_go:
+                await self._hand_out(desk)
+
+    def fail_all(self, error: Exception) -> None:
+        """Tell every caller that there will be nothing."""
+        for done in (*(done for done, _ in self._waiting), *(desk.reading.done for desk in self._desks)):
+            if not done.done():
+                done.set_exception(error)
+        self._waiting.clear()
+        for desk in list(self._desks):
+            self._forget(desk)
+
+    async def _admit(self) -> None:
+        while self._waiting and len(self._desks) < self._settings.max_rereads:
+            done, begin = self._waiting.popleft()
+            if done.done():
+                continue
+            try:
+                reading = await self._workroom.on_engine(begin)
+            except (RmtModelError, EngineFullError) as error:
+                if not done.done():
+                    done.set_exception(BusyError(f"{error}.") if isinstance(error, EngineFullError) else error)
+                continue
+            desk = RereadDesk(reading)
+            self._desks.append(desk)
+            self._turns.add(desk)
+            self._metrics.rereads.set(len(self._desks))
+
+    async def _hand_out(self, desk: RereadDesk) -> None:
+        memory = await self._workroom.on_engine(partial(self._engine.memory, desk.reading.slots))
+        state = await desk.reading.state(memory)
+        desk.reading.report()
+        if not desk.reading.done.done():
+            desk.reading.done.set_result(state)
+        self._forget(desk)
+
+    def _fail(self, desk: RereadDesk, error: BaseException) -> None:
+        if not isinstance(error, RmtServerError | RmtModelError):
+            raise error
+        if not desk.reading.done.done():
+            desk.reading.done.set_exception(error)
+        self._forget(desk)
+
+    def _forget(self, desk: RereadDesk) -> None:
+        desk.abandon()
+        self._desks.remove(desk)
+        self._turns.remove(desk)
+        self._engine.close(desk.reading.slots)
+        self._metrics.rereads.set(len(self._desks))
