@@ -292,7 +292,11 @@ class TextNotKeptError(ConflictError):
     slug, title = "text-not-kept", "Text not kept"
 
     def __init__(self, text_start_byte: int) -> None:
-        super().__init__(f"The session keeps its text from byte {text_start_byte} on.", {"text-start": text_start_byte})
+        super().__init__(
+            f"The session keeps its text from byte {text_start_byte} on. What needs all of it: send the document to a "
+            "new session with keep_text true; a fork, or a restored session, begins without text.",
+            {"text-start": text_start_byte},
+        )
 
 
 class WrongCheckpointError(ConflictError):

@@ -18,25 +18,32 @@ class Throttle:
     """Stands before an engine's steps: slows them down, stops them, or makes them fail."""
 
     def __init__(self, engine: Engine) -> None:
-        self.seconds = 0.0
+        self.seconds = self.seconds_a_token = 0.0
         self.error: Exception | None = None
         self.open = threading.Event()
         self.open.set()
         self.lanes_read: list[int] = []
         self.answered = 0
         self.arrived = 0
-        self._read, self._answer = engine.read, engine.answer
-        engine.read, engine.answer = self.read, self.answer  # type: ignore[method-assign]
+        self.tokens_decoded = 0
+        self._read, self._decode, self._advance = engine.read, engine.decode, engine.advance
+        engine.read, engine.decode = self.read, self.decode  # type: ignore[method-assign]
+        engine.advance = self.advance  # type: ignore[method-assign]
 
     def read(self, segments: Any) -> None:
         self._pass()
         self.lanes_read.append(len(segments))
         self._read(segments)
 
-    def answer(self, prompts: Any) -> Any:
+    def decode(self, memory: Any, prompts: Any) -> Any:
         self._pass()
         self.answered += len(prompts)
-        return self._answer(prompts)
+        return self._decode(memory, prompts)
+
+    def advance(self, decoding: Any) -> None:
+        time.sleep(self.seconds_a_token)
+        self.tokens_decoded += sum(not row.finished for row in decoding.rows)
+        self._advance(decoding)
 
     def _pass(self) -> None:
         self.arrived += 1

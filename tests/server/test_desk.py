@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from rmt_server.desk import Desk
+from rmt_server.desk import LeasedDesk
 from rmt_server.errors import FencedError
 from rmt_server.reading import Reading
 
@@ -27,7 +27,7 @@ async def fails_when_cancelled() -> None:
 async def test_what_was_abandoned_fails_without_a_word(work: Any) -> None:
     said: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
-    desk = Desk(cast(Reading, None))
+    desk = LeasedDesk(cast(Reading, None))
     desk.refill, desk.commit = (asyncio.get_running_loop().create_task(work()) for _ in range(2))
     await asyncio.sleep(0.01)
     desk.abandon()
