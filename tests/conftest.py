@@ -104,9 +104,9 @@ class StoreBench:
         assert lease is not None
         return lease
 
-    async def read(self, lease: Lease, read_bytes: int, *finished: str) -> Lease:
+    async def read(self, lease: Lease, read_bytes: int, *finished: str, timeline_points: int = 0) -> Lease:
         """Commit a state that stands at ``read_bytes``."""
-        return await self.store.commit(lease, stored_state(read_bytes), finished)
+        return await self.store.commit(lease, stored_state(read_bytes), finished, timeline_points=timeline_points)
 
     def names(self) -> set[str]:
         return {key.decode() for key in self.bare.keys("*")}
