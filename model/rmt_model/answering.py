@@ -13,7 +13,7 @@ from rmt_model.state import ReaderState
 from rmt_model.tokenizer import StreamingTokenizer
 from rmt_model.types import GREEDY, Generation, LaneSegment, Prompt, Sampling
 
-__all__ = ["Answer", "Inquiry", "Question", "answer", "lane_of_focus"]
+__all__ = ["Answer", "Inquiry", "Question", "answer", "bare", "focus_ids", "lane_of_focus", "normalised"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,12 @@ def lane_of_focus(question: str, focus: Sequence[str]) -> int | None:
 def normalised(question: str) -> str:
     """What questions that are the same have in common."""
     return " ".join(question.split()).casefold()
+
+
+def bare(answer: str) -> str:
+    """An answer without case, a leading article and a final stop: what answers that are the same have in common."""
+    words = answer.casefold().strip(" .").split()
+    return " ".join(words[1:] if words[:1] in (["the"], ["a"], ["an"]) else words)
 
 
 def focus_ids(engine: Engine, state: ReaderState, lane: int) -> list[int]:

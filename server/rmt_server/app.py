@@ -19,12 +19,13 @@ from rmt_server.metrics import Metrics
 from rmt_server.middleware import Authentication, BodyLimit, RateLimit, RequestContext
 from rmt_server.problems import install_problems
 from rmt_server.redis_checks import warn_of_redis
-from rmt_server.routes import answers, documents, events, health, sessions, snapshots
+from rmt_server.routes import answers, documents, events, health, sessions, snapshots, traces
 from rmt_server.routes.scopes import OPEN_PATHS
 from rmt_server.scheduler import Scheduler
 from rmt_server.service import Service
 from rmt_server.settings import Settings
 from rmt_server.store import Store
+from rmt_server.tracing import Tracing
 
 __all__ = ["create_app", "openapi"]
 
@@ -58,6 +59,7 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     app = _described(lifespan)
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
     app.state.scheduler, app.state.service, app.state.asking = scheduler, service, asking
+    app.state.tracing = Tracing(store, scheduler, asking, settings)
     app.state.intake = Intake(store, service, asking, scheduler, settings, metrics)
     app.state.events = EventStreams(store, scheduler, settings, metrics)
     _add_middleware(app, settings, metrics, store)
@@ -97,7 +99,7 @@ def _described(lifespan: object) -> FastAPI:
         telemetry=_NO_TELEMETRY,
     )
     install_problems(app)
-    for noun in (sessions, events, documents, answers, snapshots, health):
+    for noun in (sessions, events, documents, answers, traces, snapshots, health):
         app.include_router(noun.router)
     app.openapi = cache(partial(complete, app.openapi))  # type: ignore[method-assign]
     return app

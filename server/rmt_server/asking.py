@@ -21,11 +21,12 @@ from rmt_server.errors import (
 )
 from rmt_server.listening import NOBODY, Listener
 from rmt_server.manner import Manner, Mode
+from rmt_server.rereading import Errand
 from rmt_server.scheduler import Scheduler
 from rmt_server.settings import Settings
 from rmt_server.store import READ_BYTES, SessionRecord, Store, StoredState
 
-__all__ = ["Answers", "Asking", "Reply"]
+__all__ = ["Answers", "Asking", "Reply", "has_text", "require_text"]
 
 Words = Callable[[int, str], object]
 
@@ -101,7 +102,7 @@ class Asking:
         if manner.snapshot is None and manner.lane is not None and manner.lane >= lanes:
             raise UnprocessableError(f"Lane {manner.lane} does not exist: the session has lanes 0 to {lanes - 1}.")
         if manner.mode == "reread":
-            _require_text(session)
+            require_text(session)
         await self._store.require_tokens(tenant)
         if manner.snapshot is not None:
             stored = await self._store.snapshot_state(tenant, manner.snapshot)
@@ -121,7 +122,7 @@ class Asking:
         if mode == "auto":
             replies = [*await self._recalled(session.tenant, stored, asked, NOBODY)]
         unsure = [number for number, reply in enumerate(replies) if reply is None or not self._is_trusted(reply)]
-        if unsure and (mode == "reread" or _has_text(session)):
+        if unsure and (mode == "reread" or has_text(session)):
             words = listener.words if mode == "reread" else NOBODY.words
             reread = await self._reread(session, [asked[number] for number in unsure], listener, words)
             for number, reply in zip(unsure, reread, strict=True):
@@ -139,14 +140,14 @@ class Asking:
         state = ReaderState.from_bytes(stored.blob)
         self.require_own(state.fingerprint)
         answers = await self._scheduler.ask(state, asked, listener.words)
-        await self._spend(tenant, answers)
+        await self.spend(tenant, answers)
         return [Reply(answer, "recall") for answer in answers]
 
     async def _reread(
         self, session: SessionRecord, asked: Sequence[Question], listener: Listener, words: Words
     ) -> list[Reply]:
         """Answer each question from a lane that has read the whole text for it."""
-        _require_text(session)
+        require_text(session)
         lanes = await self._lanes_for(session, [question.text for question in asked], listener)
 
         async def reply(number: int, question: Question) -> Reply:
@@ -155,7 +156,7 @@ class Asking:
             return Reply(answer, "reread")
 
         replies = await asyncio.gather(*(reply(number, question) for number, question in enumerate(asked)))
-        await self._spend(session.tenant, [one.answer for one in replies])
+        await self.spend(session.tenant, [one.answer for one in replies])
         return replies
 
     async def _lanes_for(
@@ -176,14 +177,18 @@ class Asking:
             read = await self._read_on(session, self._scheduler.engine.fresh_state(group), listener)
             for lane, text in enumerate(group):
                 lanes[normalised(text)] = replace(read, focus=(text,), memory=read.memory[lane : lane + 1])
-        for key, state in lanes.items():
-            await self._store.keep_lane(session.tenant, session.id, _name_of(key), state.to_bytes())
+        for text, state in lanes.items():
+            await self.keep_lane(session, text, state)
         return lanes
+
+    async def keep_lane(self, session: SessionRecord, question: str, state: ReaderState) -> None:
+        """Keep a lane that read the session's text for a question, for when that is asked again."""
+        await self._store.keep_lane(session.tenant, session.id, _name_of(normalised(question)), state.to_bytes())
 
     async def _read_on(self, session: SessionRecord, state: ReaderState, listener: Listener) -> ReaderState:
         if state.bytes_read == session.read_bytes and state.bytes_read > 0:
             return state
-        read = await self._scheduler.reread(session, state, listener.reread)
+        (read,) = await self._scheduler.reread(Errand(session, state, listener.reread))
         await self._store.spend(session.tenant, (read.tokens_read - state.tokens_read) * state.lanes)
         return read
 
@@ -208,7 +213,8 @@ class Asking:
             digest.update(await self._store.read_text(session.tenant, session.id, start, stop))
         return digest.hexdigest() == state.digest
 
-    async def _spend(self, tenant: str, answers: Sequence[Answer]) -> None:
+    async def spend(self, tenant: str, answers: Sequence[Answer]) -> None:
+        """Count the tokens that answers took."""
         generations = [one.generation for one in answers]
         await self._store.spend(tenant, sum(one.prompt_tokens + one.completion_tokens for one in generations))
 
@@ -263,12 +269,14 @@ class Asking:
             raise WrongCheckpointError(self._checkpoint.fingerprint, fingerprint)
 
 
-def _has_text(session: SessionRecord) -> bool:
+def has_text(session: SessionRecord) -> bool:
+    """Whether all of a session's text is there."""
     return session.keep_text and session.text_start == 0
 
 
-def _require_text(session: SessionRecord) -> None:
-    if not _has_text(session):
+def require_text(session: SessionRecord) -> None:
+    """Raise TextNotKeptError unless all of a session's text is there."""
+    if not has_text(session):
         raise TextNotKeptError(session.text_start)
 
 

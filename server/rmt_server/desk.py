@@ -33,11 +33,6 @@ class Desk:
         return self.reading.waiting > 0
 
     @property
-    def at_rest(self) -> bool:
-        """Whether nothing is read any more: the text is at its end."""
-        return self.reading.exhausted and not self.reading.waiting
-
-    @property
     def wants_refill(self) -> bool:
         """Whether text should be fetched."""
         return self.refill is None and self.reading.wants_text
@@ -64,7 +59,7 @@ class RereadDesk(Desk):
     @property
     def may_go(self) -> bool:
         """Whether all has been read."""
-        return self.refill is None and self.at_rest
+        return self.refill is None and self.reading.at_end
 
 
 @dataclass(eq=False)

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rmt_model.engine import Engine, EngineFullError
 from rmt_model.errors import RmtModelError
@@ -11,9 +13,9 @@ from rmt_model.state import ReaderState
 from rmt_server.desk import RereadDesk, Turns
 from rmt_server.errors import BusyError, RmtServerError
 from rmt_server.metrics import Metrics
-from rmt_server.rereading import Rereading, RereadProgress
+from rmt_server.rereading import Errand, Rereading
 from rmt_server.settings import Settings
-from rmt_server.store import SessionRecord, Store
+from rmt_server.store import Store
 from rmt_server.workroom import Workroom
 
 __all__ = ["RereadDesks"]
@@ -31,23 +33,20 @@ class RereadDesks:
         self._metrics = metrics
         self._workroom = workroom
         self._turns = turns
-        self._waiting: deque[tuple[asyncio.Future[ReaderState], Callable[[], Rereading]]] = deque()
+        self._waiting: deque[tuple[Errand, asyncio.Future[list[ReaderState]]]] = deque()
         self._desks: list[RereadDesk] = []
 
-    def put(
-        self, session: SessionRecord, state: ReaderState, report: Callable[[RereadProgress], object]
-    ) -> "asyncio.Future[ReaderState]":
-        """Read a session's kept text from where a state stands on; cancelling the future ends that.
+    def put(self, errand: Errand) -> "asyncio.Future[list[ReaderState]]":
+        """Read text once more; the states come by the future, the last one last, and cancelling it ends that.
 
         Raises:
             BusyError: Too many wait.
         """
         if len(self._waiting) >= self._settings.max_waiting_rereads:
             raise BusyError(f"{len(self._waiting)} calls wait for text to be read once more.", retry_after_s=5.0)
-        done: asyncio.Future[ReaderState] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[list[ReaderState]] = asyncio.get_running_loop().create_future()
         done.add_done_callback(lambda _: self._workroom.ring())
-        begin = partial(Rereading, self._store, self._engine, session, state, done=done, report=report)
-        self._waiting.append((done, begin))
+        self._waiting.append((errand, done))
         self._workroom.ring()
         return done
 
@@ -64,6 +63,8 @@ class RereadDesks:
                 continue
             if ended:
                 desk.reading.report()
+            if desk.reading.wants_note:
+                await desk.reading.note(await self._memory(desk))
             if desk.wants_refill:
                 desk.refill = self._workroom.beside(desk.reading.refill())
             if desk.may_go:
@@ -71,7 +72,7 @@ class RereadDesks:
 
     def fail_all(self, error: Exception) -> None:
         """Tell every caller that there will be nothing."""
-        for done in (*(done for done, _ in self._waiting), *(desk.reading.done for desk in self._desks)):
+        for done in (*(done for _, done in self._waiting), *(desk.reading.done for desk in self._desks)):
             if not done.done():
                 done.set_exception(error)
         self._waiting.clear()
@@ -80,11 +81,11 @@ class RereadDesks:
 
     async def _admit(self) -> None:
         while self._waiting and len(self._desks) < self._settings.max_rereads:
-            done, begin = self._waiting.popleft()
+            errand, done = self._waiting.popleft()
             if done.done():
                 continue
             try:
-                reading = await self._workroom.on_engine(begin)
+                reading = await self._workroom.on_engine(partial(Rereading, self._store, self._engine, errand, done))
             except (RmtModelError, EngineFullError) as error:
                 if not done.done():
                     done.set_exception(BusyError(f"{error}.") if isinstance(error, EngineFullError) else error)
@@ -95,12 +96,11 @@ class RereadDesks:
             self._metrics.rereads.set(len(self._desks))
 
     async def _hand_out(self, desk: RereadDesk) -> None:
-        memory = await self._workroom.on_engine(partial(self._engine.memory, desk.reading.slots))
-        state = await desk.reading.state(memory)
-        desk.reading.report()
-        if not desk.reading.done.done():
-            desk.reading.done.set_result(state)
+        await desk.reading.finish(await self._memory(desk))
         self._forget(desk)
+
+    async def _memory(self, desk: RereadDesk) -> NDArray[np.float32]:
+        return await self._workroom.on_engine(partial(self._engine.memory, desk.reading.slots))
 
     def _fail(self, desk: RereadDesk, error: BaseException) -> None:
         if not isinstance(error, RmtServerError | RmtModelError):

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rmt_model.engine import Engine
 from rmt_model.state import ReaderState
 from rmt_server.reading import TextIntoLanes
 from rmt_server.store import SessionRecord, Store
 
-__all__ = ["RereadProgress", "Rereading"]
+__all__ = ["Errand", "RereadProgress", "Rereading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,25 @@ class RereadProgress:
     segments: int
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What is to be read once more.
+
+    Attributes:
+        session: Whose text; as far as it had been read.
+        state: Where to begin, and with which lanes.
+        until_segments: Stop when so many segments are read; None: at the end of the text.
+        keep: How many states are kept on the way, evenly spaced, besides the last.
+        report: Is told how far it is.
+    """
+
+    session: SessionRecord
+    state: ReaderState
+    report: Callable[[RereadProgress], object]
+    until_segments: int | None = None
+    keep: int = 0
+
+
 class Rereading(TextIntoLanes):
     """Reads a session's kept text from where a state stands up to where the session stood.
 
@@ -29,35 +51,62 @@ class Rereading(TextIntoLanes):
     longer kept the ends are unknown, and their text goes on as one.
 
     Attributes:
-        done: Gets the lanes' state at the end; a caller who left has cancelled it.
+        done: Gets the states that were kept, the last one last; a caller who left has cancelled it.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        engine: Engine,
-        session: SessionRecord,
-        state: ReaderState,
-        *,
-        done: "asyncio.Future[ReaderState]",
-        report: Callable[[RereadProgress], object],
-    ) -> None:
-        super().__init__(engine, state)
+    def __init__(self, store: Store, engine: Engine, errand: Errand, done: "asyncio.Future[list[ReaderState]]") -> None:
+        super().__init__(engine, errand.state)
         self.done = done
         self._store = store
-        self._session = session
-        self._report = report
+        self._errand = errand
         self._ends: list[int] | None = None
+        self._kept: list[ReaderState] = []
+        self._spacing = 1
+        self._noted_segments = self._reader.segments_read
 
     @property
     def key(self) -> tuple[str, str]:
         """Tenant and session id."""
-        return self._session.tenant, self._session.id
+        return self._errand.session.tenant, self._errand.session.id
+
+    @property
+    def waiting(self) -> int:
+        """Segments that are ready to be read, and are to be."""
+        until = self._errand.until_segments
+        ready = self._reader.waiting
+        return ready if until is None else min(ready, until - self._reader.segments_read)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all has been read that is to be."""
+        return self._reader.segments_read == self._errand.until_segments or (self.exhausted and not self.waiting)
+
+    @property
+    def wants_note(self) -> bool:
+        """Whether the state as it is now should be kept."""
+        return self._errand.keep > 0 and self._reader.segments_read >= self._noted_segments + self._spacing
+
+    async def note(self, memory: NDArray[np.float32]) -> None:
+        """Keep the state as it is now, with the lanes' memory; when there are too many, every second one goes."""
+        self._kept.append(await self.state(memory))
+        self._noted_segments = self._reader.segments_read
+        if len(self._kept) > self._errand.keep:
+            self._kept = self._kept[1::2]
+            self._spacing *= 2
+
+    async def finish(self, memory: NDArray[np.float32]) -> None:
+        """Hand out the states, the one with the lanes' memory as it is now last."""
+        last = await self.state(memory)
+        if self._kept and self._kept[-1].segments_read == last.segments_read:
+            self._kept.pop()
+        self.report()
+        if not self.done.done():
+            self.done.set_result([*self._kept, last])
 
     def report(self) -> None:
         """Tell the caller how far it is."""
-        reader, total_bytes = self._reader, self._session.read_bytes
-        self._report(RereadProgress(reader.bytes_read, total_bytes, reader.tokens_read, reader.segments_read))
+        reader, total_bytes = self._reader, self._errand.session.read_bytes
+        self._errand.report(RereadProgress(reader.bytes_read, total_bytes, reader.tokens_read, reader.segments_read))
 
     async def refill(self) -> None:
         """Fetch and tokenise text until enough segments wait or all has been fetched.
@@ -65,7 +114,7 @@ class Rereading(TextIntoLanes):
         Raises:
             TextNotKeptError: It was dropped meanwhile.
         """
-        stop = self._session.read_bytes
+        stop = self._errand.session.read_bytes
         if self._ends is None:
             self._ends = await self._store.document_ends(*self.key, self._reader.bytes_read, stop)
         while self.wants_text:

@@ -7,7 +7,7 @@ steps.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from rmt_model.answering import Answer, Question
@@ -19,9 +19,9 @@ from rmt_server.leased import LeasedDesks
 from rmt_server.metrics import Metrics
 from rmt_server.questions import Listener, QuestionQueue, unheard_words
 from rmt_server.reread_desks import RereadDesks
-from rmt_server.rereading import RereadProgress
+from rmt_server.rereading import Errand
 from rmt_server.settings import Settings
-from rmt_server.store import SessionRecord, Store
+from rmt_server.store import Store
 from rmt_server.traces import Attributes, span
 from rmt_server.workroom import Workroom
 
@@ -116,10 +116,8 @@ class Scheduler:
             self._workroom.ring()
             return await answers
 
-    async def reread(
-        self, session: SessionRecord, state: ReaderState, report: Callable[[RereadProgress], object]
-    ) -> ReaderState:
-        """Read a session's kept text from where a state stands up to where the session stands; cancelling ends that.
+    async def reread(self, errand: Errand) -> list[ReaderState]:
+        """Read kept text once more, beside all else; the states that are kept, the last one last. Cancelling ends it.
 
         Raises:
             BusyError: Too many calls are waiting, or the server is stopping.
@@ -127,8 +125,9 @@ class Scheduler:
             RmtModelError: The state does not fit.
         """
         self._require_running()
-        with span("reread", {"rmt.lanes": state.lanes, "rmt.read_bytes": session.read_bytes}):
-            return await self._rereads.put(session, state, report)
+        facts: Attributes = {"rmt.session_id": errand.session.id, "rmt.lanes": errand.state.lanes}
+        with span("reread", facts):
+            return await self._rereads.put(errand)
 
     async def watch(self, key: Key, since_s: float) -> None:
         """Wait until this process commits progress of a session, or another process may have done so.

@@ -18,6 +18,7 @@ __all__ = [
     "DocumentRequest",
     "HealthBody",
     "PositionBody",
+    "ProbeBody",
     "ProblemBody",
     "ReadBody",
     "RestoreRequest",
@@ -28,6 +29,10 @@ __all__ = [
     "SnapshotBody",
     "SnapshotRequest",
     "SnapshotsBody",
+    "TimelineBody",
+    "TimelinePointBody",
+    "TraceBody",
+    "TraceRequest",
     "UsageBody",
 ]
 
@@ -123,6 +128,7 @@ class AnswerRequest(_Request):
     )
     seed: int | None = Field(None, ge=0, lt=1 << 63, description="The same one draws the same answer.")
     stop: Stop = []
+    trace: bool = Field(False, description="Find the part of the text that each answer came from.")
     stream: bool = Field(False, description="Answer with server-sent events: words of the answers as they are decoded.")
 
     @model_validator(mode="after")
@@ -137,6 +143,10 @@ class AnswerRequest(_Request):
             raise ValueError(f"a snapshot has a memory, but no text: mode {self.mode} cannot read it once more")
         if self.mode != "recall" and self.lane is not None:
             raise ValueError(f"mode {self.mode} may answer from a lane of its own: send lane with mode recall only")
+        if self.trace and (self.snapshot is not None or not self.wait):
+            raise ValueError(
+                "a trace is of the session as it stands when all is read: send neither snapshot nor wait=false"
+            )
         if self.mode != "recall" and not self.wait:
             raise ValueError(f"mode {self.mode} reads all that was accepted: send wait=false with mode recall only")
         return self
@@ -258,6 +268,35 @@ class UsageBody(BaseModel):
     completion_tokens: int
 
 
+class ProbeBody(BaseModel):
+    """A memory along the text that was asked."""
+
+    segment: int = Field(description="How many segments it had read.")
+    answer: str
+    confidence: float
+
+
+class TraceBody(BaseModel):
+    """Where an answer came from."""
+
+    question: str
+    answer: str
+    segment: int | None = Field(description="Number of the segment, from 0; null: no memory along the text says so.")
+    bytes: tuple[int, int] | None = Field(description="Its first byte in the session's text, and the one behind it.")
+    excerpt: str = Field(description="What of the segment is closest to question and answer.")
+    verified: bool = Field(
+        description="Whether the memory before the segment did not say so, and one that reads nothing but it does."
+    )
+    probes: list[ProbeBody]
+
+
+class TraceRequest(_Request):
+    """What to trace."""
+
+    question: str
+    answer: str | None = Field(None, max_length=1000, description="Trace this instead of what the session answers.")
+
+
 class AnswerBody(BaseModel):
     """One answer."""
 
@@ -274,6 +313,31 @@ class AnswerBody(BaseModel):
     lane: int | None = Field(description="The lane that answered; null where the text was read once more.")
     finish_reason: Literal["stop", "length"]
     usage: UsageBody
+    trace: TraceBody | None = Field(
+        default=None, description="With `trace`: where the answer came from; null without one."
+    )
+
+
+class TimelinePointBody(BaseModel):
+    """A memory that is kept along the text."""
+
+    segment: int = Field(description="How many segments it had read.")
+    bytes: int = Field(description="Where the text ends that is in it.")
+    tokens: int
+    moved: list[float] = Field(description="By lane: how far it moved since the point before, over its length there.")
+    answer: str | None = Field(
+        default=None, description="With a question: what it answers; null: it does not seem to know."
+    )
+    guess: str | None = Field(default=None, description="With a question: what was decoded.")
+    confidence: float | None = Field(
+        default=None, description="With a question: how likely the guess is right, 0 to 1."
+    )
+
+
+class TimelineBody(BaseModel):
+    """The memories that are kept along a session's text, evenly spaced."""
+
+    points: list[TimelinePointBody]
 
 
 class PositionBody(BaseModel):

@@ -9,6 +9,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from rmt_model.answering import bare
+
 __all__ = [
     "babilong_labels",
     "bootstrap_means",
@@ -63,7 +65,7 @@ def token_f1(answer: str, answers: Iterable[str]) -> float:
 
 def is_right(answer: str, expected: str) -> bool:
     """Whether an answer is the expected one, but for case, a leading article and a final stop."""
-    return _bare(answer) == _bare(expected)
+    return bare(answer) == bare(expected)
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:
@@ -109,8 +111,3 @@ def _f1(found: list[str], wanted: list[str]) -> float:
         return float(found == wanted)
     shared = sum((Counter(found) & Counter(wanted)).values())
     return 2 * shared / (len(found) + len(wanted))
-
-
-def _bare(answer: str) -> str:
-    words = answer.casefold().strip(" .").split()
-    return " ".join(words[1:] if words[:1] in (["the"], ["a"], ["an"]) else words)

@@ -5,8 +5,9 @@ from fastapi import APIRouter, Request, Response
 from rmt_server.asking import Answers, Reply
 from rmt_server.listening import Listener
 from rmt_server.progress import PROGRESS, with_progress
-from rmt_server.routes.deps import AskingDep, JsonOnly, TenantDep
+from rmt_server.routes.deps import AskingDep, JsonOnly, TenantDep, TracingDep
 from rmt_server.routes.scopes import ScopedRoute
+from rmt_server.routes.traces import trace_body
 from rmt_server.schemas import AnswerBody, AnswerRequest, AnswersBody, PositionBody, UsageBody
 from rmt_server.sse import EventStream
 
@@ -49,11 +50,21 @@ def answers_body(questions: list[str], answers: Answers) -> AnswersBody:
 
 @router.post("/answers", response_model=AnswersBody, responses={200: {"content": PROGRESS}}, dependencies=[JsonOnly])
 async def create_answers(
-    sid: str, body: AnswerRequest, request: Request, response: Response, asking: AskingDep, tenant: TenantDep
+    sid: str,
+    body: AnswerRequest,
+    request: Request,
+    response: Response,
+    asking: AskingDep,
+    tracing: TracingDep,
+    tenant: TenantDep,
 ) -> AnswersBody | EventStream:
     """Ask one question or several. Asking never changes the memory; a caller who leaves ends the work."""
 
     async def answering(listener: Listener) -> AnswersBody:
-        return answers_body(body.asked, await asking.answer(tenant, sid, body.asked, body.manner, listener))
+        answered = answers_body(body.asked, await asking.answer(tenant, sid, body.asked, body.manner, listener))
+        for one in answered.answers if body.trace else ():
+            if one.answer is not None:
+                one.trace = await trace_body(tracing, tenant, sid, one.question, one.answer, listener)
+        return answered
 
     return await with_progress(request, response, answering, words=body.stream)

@@ -13,6 +13,7 @@ from rmt_server.requests import media_type
 from rmt_server.service import Service
 from rmt_server.settings import Settings
 from rmt_server.store import Store
+from rmt_server.tracing import Tracing
 
 __all__ = [
     "AfterQuery",
@@ -26,6 +27,7 @@ __all__ = [
     "SettingsDep",
     "StoreDep",
     "TenantDep",
+    "TracingDep",
 ]
 
 
@@ -51,6 +53,10 @@ def _asking(request: Request) -> Asking:
     return request.app.state.asking  # type: ignore[no-any-return]
 
 
+def _tracing(request: Request) -> Tracing:
+    return request.app.state.tracing  # type: ignore[no-any-return]
+
+
 def _intake(request: Request) -> Intake:
     return request.app.state.intake  # type: ignore[no-any-return]
 
@@ -69,6 +75,7 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 StoreDep = Annotated[Store, Depends(_store)]
 ServiceDep = Annotated[Service, Depends(_service)]
 AskingDep = Annotated[Asking, Depends(_asking)]
+TracingDep = Annotated[Tracing, Depends(_tracing)]
 IntakeDep = Annotated[Intake, Depends(_intake)]
 EventsDep = Annotated[EventStreams, Depends(_events)]
 JsonOnly = Depends(_json_only)

@@ -27,6 +27,8 @@ SCOPES: Mapping[str, Scope | None] = {
     "PATCH /v1/sessions/{sid}/documents/{did}": "write",
     "DELETE /v1/sessions/{sid}/documents/{did}": "write",
     "POST /v1/sessions/{sid}/answers": "read",
+    "POST /v1/sessions/{sid}/traces": "read",
+    "GET /v1/sessions/{sid}/timeline": "read",
     "POST /v1/sessions/{sid}/snapshots": "write",
     "GET /v1/sessions/{sid}/snapshots": "read",
     "GET /v1/snapshots": "read",

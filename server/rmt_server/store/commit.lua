@@ -28,11 +28,11 @@ if most > 0 and at >= (number('timeline_last') or 0) + spacing then
   local points = redis.call('HKEYS', TIMELINE)
   if #points > most then
     table.sort(points, function(one, other) return tonumber(one) < tonumber(other) end)
-    for index = #points - 1, 1, -2 do
+    for index = 1, #points, 2 do
       count_aside(-redis.call('HSTRLEN', TIMELINE, points[index]))
       redis.call('HDEL', TIMELINE, points[index])
     end
-    set('timeline_spacing', 2 * spacing)
+    set('timeline_spacing', 2 * spacing, 'timeline_last', points[#points - #points % 2])
   end
 end
 

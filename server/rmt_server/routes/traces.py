@@ -1,0 +1,72 @@
+"""Traces and timelines: a session's memory along its text."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from rmt_server.listening import Listener
+from rmt_server.progress import PROGRESS, with_progress
+from rmt_server.routes.deps import JsonOnly, TenantDep, TracingDep
+from rmt_server.routes.scopes import ScopedRoute
+from rmt_server.schemas import ProbeBody, TimelineBody, TimelinePointBody, TraceBody, TraceRequest
+from rmt_server.sse import EventStream
+from rmt_server.tracing import TimelinePoint, Tracing
+
+router = APIRouter(prefix="/v1/sessions/{sid}", tags=["traces"], route_class=ScopedRoute)
+
+
+async def trace_body(
+    tracing: Tracing, tenant: str, sid: str, question: str, answer: str | None, listener: Listener
+) -> TraceBody:
+    """Trace an answer: the wire form of what was found."""
+    found = await tracing.trace(tenant, sid, question, answer, listener)
+    return TraceBody(
+        question=question,
+        answer=found.answer,
+        segment=found.segment,
+        bytes=None if found.segment is None else (found.start, found.stop),
+        excerpt=found.excerpt,
+        verified=found.verified,
+        probes=[
+            ProbeBody(segment=one.segment, answer=one.answer.generation.text, confidence=one.answer.confidence)
+            for one in found.probes
+        ],
+    )
+
+
+@router.post("/traces", response_model=TraceBody, responses={200: {"content": PROGRESS}}, dependencies=[JsonOnly])
+async def create_trace(
+    sid: str, body: TraceRequest, request: Request, response: Response, tracing: TracingDep, tenant: TenantDep
+) -> TraceBody | EventStream:
+    """Find the part of the text that an answer came from, and its text; it says when that could not be verified."""
+
+    async def finding(listener: Listener) -> TraceBody:
+        return await trace_body(tracing, tenant, sid, body.question, body.answer, listener)
+
+    return await with_progress(request, response, finding)
+
+
+@router.get("/timeline")
+async def get_timeline(
+    sid: str,
+    tracing: TracingDep,
+    tenant: TenantDep,
+    question: Annotated[str | None, Query(description="Ask each memory this.")] = None,
+    lane: Annotated[int | None, Query(ge=0, description="The lane that answers.")] = None,
+) -> TimelineBody:
+    """The memories that are kept along the text: how far each moved, and what it answers to a question."""
+    points = await tracing.timeline(tenant, sid, question, lane)
+    return TimelineBody(points=[_point_body(point) for point in points])
+
+
+def _point_body(point: TimelinePoint) -> TimelinePointBody:
+    answer = point.answer
+    return TimelinePointBody(
+        segment=point.segment,
+        bytes=point.bytes,
+        tokens=point.tokens,
+        moved=list(point.moved),
+        answer=answer.generation.text if answer is not None and answer.known else None,
+        guess=None if answer is None else answer.generation.text,
+        confidence=None if answer is None else answer.confidence,
+    )
