@@ -231,18 +231,22 @@ def _excerpt(text: str, question: str, answer: str) -> str:
         return text.strip()[:_EXCERPT_CHARS]
     asked, said = _words(question), _words(answer)
     scores = [len(asked & words) + 2 * len(said & words) for words in map(_words, sentences)]
-    first = last = scores.index(max(scores))
-    size = len(sentences[first])
+    first = last = best = scores.index(max(scores))
+    size = len(sentences[best])
+    before = after = 0
     while True:
         room = _EXCERPT_CHARS - size
-        if first > 0 and len(sentences[first - 1]) <= room:
-            first -= 1
-            size += len(sentences[first])
-        elif last + 1 < len(sentences) and len(sentences[last + 1]) <= room:
-            last += 1
-            size += len(sentences[last])
-        else:
+        grows_before = first > 0 and len(sentences[first - 1]) <= room
+        grows_after = last + 1 < len(sentences) and len(sentences[last + 1]) <= room
+        if not (grows_before or grows_after):
             return "".join(sentences[first : last + 1]).strip()[:_EXCERPT_CHARS]
+        if grows_before and (before <= after or not grows_after):
+            first -= 1
+            before += len(sentences[first])
+        else:
+            last += 1
+            after += len(sentences[last])
+        size = before + after + len(sentences[best])
 
 
 def _words(text: str) -> set[str]:
