@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache, partial
@@ -12,14 +13,16 @@ from fastapi.telemetry import TelemetryConfig
 from rmt_model.engine import Engine
 from rmt_server.asking import Asking
 from rmt_server.browsers import NoForeignPages, allow_origins
+from rmt_server.chat import Chat, ServedModel
 from rmt_server.contract import complete
 from rmt_server.events import EventStreams
+from rmt_server.inbox import Inbox
 from rmt_server.intake import Intake
 from rmt_server.metrics import Metrics
 from rmt_server.middleware import Authentication, BodyLimit, RateLimit, RequestContext
 from rmt_server.problems import install_problems
 from rmt_server.redis_checks import warn_of_redis
-from rmt_server.routes import answers, documents, events, health, sessions, snapshots, traces
+from rmt_server.routes import answers, documents, events, health, openai, sessions, snapshots, traces
 from rmt_server.routes.scopes import OPEN_PATHS
 from rmt_server.scheduler import Scheduler
 from rmt_server.service import Service
@@ -60,6 +63,8 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
     app.state.scheduler, app.state.service, app.state.asking = scheduler, service, asking
     app.state.tracing = Tracing(store, scheduler, asking, settings)
+    app.state.chat = Chat(store, service, asking, Inbox(store, scheduler, settings, metrics), settings)
+    app.state.model = ServedModel(engine.checkpoint.name, engine.checkpoint.fingerprint, int(time.time()))
     app.state.intake = Intake(store, service, asking, scheduler, settings, metrics)
     app.state.events = EventStreams(store, scheduler, settings, metrics)
     _add_middleware(app, settings, metrics, store)
@@ -99,7 +104,7 @@ def _described(lifespan: object) -> FastAPI:
         telemetry=_NO_TELEMETRY,
     )
     install_problems(app)
-    for noun in (sessions, events, documents, answers, traces, snapshots, health):
+    for noun in (sessions, events, documents, answers, traces, snapshots, openai, health):
         app.include_router(noun.router)
     app.openapi = cache(partial(complete, app.openapi))  # type: ignore[method-assign]
     return app

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from rmt_model.errors import FingerprintError, QuestionError, RmtModelError
 from rmt_server.errors import BadRequestError, BusyError, ConflictError, RmtServerError, UnprocessableError
 from rmt_server.metrics import OTHER_ERRORS
+from rmt_server.openai_errors import is_openai, openai_error, openai_status
 
 __all__ = ["error_document", "install_problems", "problem_answer", "problem_document", "unexpected"]
 
@@ -98,6 +99,8 @@ def error_document(request: Request, error: Exception) -> dict[str, Any]:
     """The problem of an error that comes when the answer has begun."""
     known = _known(error) or _logged(request, error)
     request.app.state.metrics.errors.labels(known.slug).inc()
+    if is_openai(request.url.path):
+        return openai_error(known.problem())
     return problem_document(request, known.problem())
 
 
@@ -122,6 +125,8 @@ def problem_answer(request: Request, error: RmtServerError) -> Response:
 
 def _render(request: Request, kind: str, problem: dict[str, Any], headers: dict[str, str]) -> Response:
     request.app.state.metrics.errors.labels(kind).inc()
+    if is_openai(request.url.path):
+        return JSONResponse(openai_error(problem), openai_status(problem["status"]), headers)
     return JSONResponse(problem_document(request, problem), problem["status"], headers, media_type=_MEDIA_TYPE)
 
 

@@ -60,9 +60,10 @@ class Service:
         ttl_s: int | None = None,
         metadata: Mapping[str, str] | None = None,
         from_snapshot: str | None = None,
+        state: ReaderState | None = None,
         creation: Creation = Creation(),  # noqa: B008 - frozen
     ) -> SessionRecord:
-        """Make a session, fresh or from a snapshot; the same creation again finds it.
+        """Make a session, fresh, from a snapshot, or from a state; the same creation again finds it.
 
         Raises:
             KeyReusedError: Its key belongs to another creation.
@@ -72,7 +73,7 @@ class Service:
         self._check_metadata(metadata or {})
         if from_snapshot is not None:
             state = await self._snapshot(tenant, from_snapshot)
-        else:
+        elif state is None:
             state = self._fresh(focus)
         session = await self._store.create_session(
             tenant,

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     read_wait_s: Seconds = Field(600.0, description="How long `wait=true` waits for reading to finish.")
     session_ttl_s: Count = Field(7 * _DAY_S, description="A session goes so long after its last change.")
     snapshot_ttl_s: Count = Field(30 * _DAY_S, description="A snapshot goes so long after it was taken.")
+    chat_ttl_s: Count = Field(
+        _DAY_S, description="What a chat of OpenAI's form has read stays so long after its last use."
+    )
     max_ttl_s: Count = Field(365 * _DAY_S, description="Longest time to live that may be asked for.")
 
     max_batch_lanes: Count = Field(16, description="Lanes that one step reads.")

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-__all__ = ["MEDIA_TYPE", "PING", "EventStream", "accepts_events", "events_content", "sse_event"]
+__all__ = ["MEDIA_TYPE", "PING", "EventStream", "accepts_events", "events_content", "sse_data", "sse_event"]
 
 MEDIA_TYPE = "text/event-stream"
 PING = format_sse_event(comment="ping")
@@ -34,11 +34,19 @@ def events_content(*names: str) -> dict[str, Any]:
     return {MEDIA_TYPE: {"schema": schema}}
 
 
+def sse_data(data: BaseModel | Mapping[str, Any]) -> bytes:
+    """One event without a name."""
+    return format_sse_event(data_str=_json(data))
+
+
 def sse_event(name: str, data: BaseModel | Mapping[str, Any], event_id: str | None = None) -> bytes:
     """One event with JSON for its data."""
+    return format_sse_event(event=name, data_str=_json(data), id=event_id)
+
+
+def _json(data: BaseModel | Mapping[str, Any]) -> str:
     plain = data.model_dump(mode="json") if isinstance(data, BaseModel) else data
-    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
-    return format_sse_event(event=name, data_str=text, id=event_id)
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
 class EventStream(StreamingResponse):

@@ -6,6 +6,7 @@ from fastapi import Depends, Header, Query, Request
 
 from rmt_server.asking import Asking
 from rmt_server.auth import Caller
+from rmt_server.chat import Chat, ServedModel
 from rmt_server.errors import UnsupportedMediaTypeError
 from rmt_server.events import EventStreams
 from rmt_server.intake import Intake
@@ -18,11 +19,13 @@ from rmt_server.tracing import Tracing
 __all__ = [
     "AfterQuery",
     "AskingDep",
+    "ChatDep",
     "EventsDep",
     "IdempotencyKey",
     "IntakeDep",
     "JsonOnly",
     "LimitQuery",
+    "ModelDep",
     "ServiceDep",
     "SettingsDep",
     "StoreDep",
@@ -57,6 +60,14 @@ def _tracing(request: Request) -> Tracing:
     return request.app.state.tracing  # type: ignore[no-any-return]
 
 
+def _chat(request: Request) -> Chat:
+    return request.app.state.chat  # type: ignore[no-any-return]
+
+
+def _model(request: Request) -> ServedModel:
+    return request.app.state.model  # type: ignore[no-any-return]
+
+
 def _intake(request: Request) -> Intake:
     return request.app.state.intake  # type: ignore[no-any-return]
 
@@ -76,6 +87,8 @@ StoreDep = Annotated[Store, Depends(_store)]
 ServiceDep = Annotated[Service, Depends(_service)]
 AskingDep = Annotated[Asking, Depends(_asking)]
 TracingDep = Annotated[Tracing, Depends(_tracing)]
+ChatDep = Annotated[Chat, Depends(_chat)]
+ModelDep = Annotated[ServedModel, Depends(_model)]
 IntakeDep = Annotated[Intake, Depends(_intake)]
 EventsDep = Annotated[EventStreams, Depends(_events)]
 JsonOnly = Depends(_json_only)

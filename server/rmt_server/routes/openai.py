@@ -1,0 +1,196 @@
+"""OpenAI's API: models, chats and completions, for clients that speak nothing else."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Request
+from pydantic import BaseModel
+
+from rmt_server.chat import Chat, ChatAnswer, ServedModel, Turn
+from rmt_server.errors import ModelNotFoundError
+from rmt_server.listening import NOBODY, Listener
+from rmt_server.openai_bodies import (
+    ChatBody,
+    ChatChunk,
+    ChatRequest,
+    CompletionBody,
+    CompletionRequest,
+    DetailsBody,
+    ModelBody,
+    ModelsBody,
+    OpenAIRequest,
+    OpenAIUsage,
+)
+from rmt_server.problems import error_document
+from rmt_server.progress import News
+from rmt_server.requests import unless_disconnected
+from rmt_server.routes.deps import ChatDep, JsonOnly, ModelDep, SettingsDep, TenantDep
+from rmt_server.routes.scopes import ScopedRoute
+from rmt_server.sse import PING, EventStream, events_content, sse_data
+
+router = APIRouter(prefix="/v1", tags=["openai"], route_class=ScopedRoute)
+
+UNKNOWN = "The document does not say."
+"""What is said where there is no answer; the field `rmt` has the guess."""
+_STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": events_content()}}
+SessionHeader = Annotated[str | None, Header(alias="X-Session-Id", description="As `session_id` in the body.")]
+
+
+@router.get("/models")
+async def list_models(model: ModelDep) -> ModelsBody:
+    """List the checkpoint that is served."""
+    return ModelsBody(data=[_model_body(model)])
+
+
+@router.get("/models/{name}")
+async def get_model(name: str, model: ModelDep) -> ModelBody:
+    """Look at a checkpoint."""
+    _require(name, model)
+    return _model_body(model)
+
+
+@router.post("/chat/completions", response_model=ChatBody, responses=_STREAMED, dependencies=[JsonOnly])
+async def create_chat_completion(
+    body: ChatRequest,
+    request: Request,
+    chat: ChatDep,
+    model: ModelDep,
+    settings: SettingsDep,
+    tenant: TenantDep,
+    x_session_id: SessionHeader = None,
+) -> ChatBody | EventStream:
+    """Answer a chat: all messages but the last are read through the memory, the last one asks.
+
+    The same messages with another question are answered from what was read before.
+    """
+    _require(body.model, model)
+    call = _Call(request, chat, tenant, body, body.turn(x_session_id), settings.max_answer_tokens)
+    fields = _fields("chatcmpl", model)
+    if body.stream:
+        return await call.stream(lambda text, reason, **more: ChatChunk.of(text, reason, **fields, **more))
+    answer = await call.answer()
+    return ChatBody.of(_said(answer), _reason(answer), **fields, usage=_usage(answer), rmt=_details(answer))
+
+
+@router.post("/completions", response_model=CompletionBody, responses=_STREAMED, dependencies=[JsonOnly])
+async def create_completion(
+    body: CompletionRequest,
+    request: Request,
+    chat: ChatDep,
+    model: ModelDep,
+    settings: SettingsDep,
+    tenant: TenantDep,
+    x_session_id: SessionHeader = None,
+) -> CompletionBody | EventStream:
+    """Answer a prompt: its last paragraph or line asks, what stands before it is read through the memory."""
+    _require(body.model, model)
+    call = _Call(request, chat, tenant, body, body.turn(x_session_id), settings.max_answer_tokens)
+    fields = _fields("cmpl", model)
+    if body.stream:
+
+        def piece(text: str | None, reason: Any, role: str | None = None, **more: Any) -> CompletionBody:
+            del role
+            return CompletionBody.of(text or "", reason, **fields, **more)
+
+        return await call.stream(piece)
+    answer = await call.answer()
+    return CompletionBody.of(_said(answer), _reason(answer), **fields, usage=_usage(answer), rmt=_details(answer))
+
+
+class _Call:
+    """One request for an answer."""
+
+    def __init__(
+        self, request: Request, chat: Chat, tenant: str, body: OpenAIRequest, turn: Turn, most_tokens: int
+    ) -> None:
+        self._request = request
+        self._chat = chat
+        self._tenant = tenant
+        self._turn = turn
+        self._manner = body.manner(most_tokens)
+        self._tells_usage = body.tells_usage
+
+    async def _work(self, listener: Listener) -> ChatAnswer:
+        return await self._chat.answer(self._tenant, self._turn, self._manner, listener)
+
+    async def answer(self) -> ChatAnswer:
+        """All of it at once."""
+        return await unless_disconnected(self._request, self._work(NOBODY))
+
+    async def stream(self, piece: Callable[..., BaseModel]) -> EventStream:
+        """Piece by piece; until there is something to tell nothing is sent, so what is refused has its status."""
+        news = News(words=True)
+        task: asyncio.Task[ChatAnswer] = asyncio.ensure_future(self._work(news))
+        await news.first(self._request, task)
+        return EventStream(self._events(task, news, piece), task.cancel)
+
+    async def _events(
+        self, task: "asyncio.Task[ChatAnswer]", news: News, piece: Callable[..., BaseModel]
+    ) -> AsyncGenerator[bytes, None]:
+        ping_s, told = self._request.app.state.settings.event_ping_s, ""
+        yield sse_data(piece("", None, role="assistant"))
+        while True:
+            done = task.done()
+            words = "".join(body.text for name, body in news.take() if name == "delta")  # type: ignore[attr-defined]
+            if words:
+                yield sse_data(piece(words, None))
+                told += words
+            if done:
+                break
+            await news.wait_beside(task, ping_s)
+            if not words and not task.done():
+                yield PING
+        try:
+            answer = task.result()
+        except Exception as error:
+            yield sse_data(error_document(self._request, error))
+            return
+        if not answer.reply.answer.known:
+            yield sse_data(piece(f" ({UNKNOWN})" if told else UNKNOWN, None))
+        yield sse_data(piece(None, _reason(answer), rmt=_details(answer)))
+        if self._tells_usage:
+            last = piece(None, None, usage=_usage(answer))
+            yield sse_data(last.model_copy(update={"choices": []}))
+        yield b"data: [DONE]\n\n"
+
+
+def _require(name: str, model: ServedModel) -> None:
+    if name not in (model.name, model.fingerprint):
+        raise ModelNotFoundError(name)
+
+
+def _fields(kind: str, model: ServedModel) -> dict[str, Any]:
+    """What every piece of an answer has."""
+    return {"id": f"{kind}-{secrets.token_urlsafe(16)}", "created": int(time.time()), "model": model.name}
+
+
+def _model_body(model: ServedModel) -> ModelBody:
+    return ModelBody(id=model.name, created=model.started_s)
+
+
+def _said(answer: ChatAnswer) -> str:
+    return answer.reply.answer.generation.text if answer.reply.answer.known else UNKNOWN
+
+
+def _reason(answer: ChatAnswer) -> Literal["stop", "length"]:
+    return answer.reply.answer.generation.finish_reason
+
+
+def _usage(answer: ChatAnswer) -> OpenAIUsage:
+    generation = answer.reply.answer.generation
+    prompt_tokens = answer.document_tokens + generation.prompt_tokens
+    return OpenAIUsage.of(prompt_tokens, generation.completion_tokens, answer.cached_tokens)
+
+
+def _details(answer: ChatAnswer) -> DetailsBody:
+    reply = answer.reply.answer
+    return DetailsBody(
+        session_id=answer.session_id,
+        answer=reply.generation.text if reply.known else None,
+        guess=reply.generation.text,
+        confidence=reply.confidence,
+        mode=answer.reply.mode,
+    )
