@@ -177,6 +177,7 @@ class Chat:
             tenant,
             state=state,
             ttl_s=self._settings.chat_ttl_s,
+            auto_snapshots=0,
             metadata={"made_by": "chat", _BEGUN_AT: str(count)},
             creation=creation,
         )

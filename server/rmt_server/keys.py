@@ -93,6 +93,11 @@ class SessionKeys:
         return self._key("boundaries")
 
     @property
+    def finished(self) -> str:
+        """The ids of read documents."""
+        return self._key("finished")
+
+    @property
     def lanes(self) -> str:
         """Lanes that reread the text."""
         return self._key("lanes")

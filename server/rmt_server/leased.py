@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rmt_model.engine import Engine, EngineFullError
 from rmt_model.errors import RmtModelError
 from rmt_server.desk import LeasedDesk, Turns
@@ -144,6 +147,8 @@ class LeasedDesks:
         for desk in list(self._desks.values()):
             if not self._settle(desk):
                 continue
+            if desk.reading.wants_end_kept:
+                await desk.reading.keep_end(await self._memory(desk))
             if desk.wants_refill:
                 desk.refill = self._workroom.beside(desk.reading.refill())
             if desk.commit is None:
@@ -151,6 +156,9 @@ class LeasedDesks:
             if desk.may_go:
                 self._forget(desk)
                 self._workroom.send_out(self._let_go(desk.reading.lease))
+
+    async def _memory(self, desk: LeasedDesk) -> NDArray[np.float32]:
+        return await self._workroom.on_engine(partial(self._engine.memory, desk.reading.slots))
 
     def _settle(self, desk: LeasedDesk) -> bool:
         """Take the results of what ran beside the engine; False when the reading had to be dropped."""
@@ -167,8 +175,7 @@ class LeasedDesks:
         """Begin to commit a reading's progress, if there is any and it is time."""
         reading, now = desk.reading, time.monotonic()
         if reading.has_news and (desk.at_rest or now - desk.committed_s >= self._settings.commit_interval_s):
-            memory = await self._workroom.on_engine(partial(self._engine.memory, reading.slots))
-            state, finished = await reading.progress(memory)
+            state, finished = await reading.progress(await self._memory(desk))
             if desk.commit is None:  # else a renewal began meanwhile: the commit is due again when that has ended
                 desk.committed_s = now
                 desk.commit = self._workroom.beside(self._commit(desk, state, finished))
@@ -192,9 +199,10 @@ class LeasedDesks:
                 for task in (desk.refill, desk.commit):
                     if task is not None:
                         await task
-                memory = await self._workroom.on_engine(partial(self._engine.memory, desk.reading.slots))
+                if desk.reading.wants_end_kept:
+                    await desk.reading.keep_end(await self._memory(desk))
                 if desk.reading.has_news:
-                    await self._commit(desk, *await desk.reading.progress(memory))
+                    await self._commit(desk, *await desk.reading.progress(await self._memory(desk)))
             except (RmtServerError, RmtModelError) as error:
                 self._drop(desk, error)
             else:

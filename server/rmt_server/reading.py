@@ -1,6 +1,7 @@
 """Reading: text on its way into lanes; and one leased session while this process reads it."""
 
 import asyncio
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -14,11 +15,13 @@ from rmt_model.engine import Engine
 from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
 from rmt_model.types import LaneSegment
-from rmt_server.errors import FencedError
+from rmt_server.errors import FencedError, QuotaExceededError
+from rmt_server.logs import about_session
 from rmt_server.store import Lease, Store, StoredState
 
 __all__ = ["LOOKAHEAD_SEGMENTS", "PIECE_BYTES", "Reading", "TextIntoLanes", "stored"]
 
+_log = logging.getLogger(__name__)
 PIECE_BYTES = 16 * 1024
 """The most text that is fetched at once."""
 LOOKAHEAD_SEGMENTS = 4
@@ -92,11 +95,30 @@ class Reading(TextIntoLanes):
         self._store = store
         self._finished: deque[str] = deque()
         self._ends = asyncio.Lock()
+        self._ended: str | None = None
+        self._kept_ends: deque[tuple[str, StoredState]] = deque(maxlen=lease.session.auto_snapshots)
 
     @property
     def key(self) -> tuple[str, str]:
         """Tenant and session id."""
         return self.lease.session.tenant, self.lease.session.id
+
+    @property
+    def wants_text(self) -> bool:
+        """Whether `refill` has something to do: not while a document's end is to be kept."""
+        return super().wants_text and not self.wants_end_kept
+
+    @property
+    def wants_end_kept(self) -> bool:
+        """Whether the text stands at the end of a document, of which a snapshot is to be kept."""
+        return self._ended is not None
+
+    async def keep_end(self, memory: NDArray[np.float32]) -> None:
+        """Keep the state as it is now for a snapshot, with the lanes' memory; the last so many stay."""
+        assert self._ended is not None  # noqa: S101 - it is asked for
+        async with self._fed:
+            self._kept_ends.append((self._ended, stored(self._reader.state(memory), self._reader.waiting)))
+        self._ended = None
 
     @property
     def has_news(self) -> bool:
@@ -127,6 +149,8 @@ class Reading(TextIntoLanes):
                 if end is not None and end.end_byte == self._reader.bytes_read:
                     self._reader.finish_document()
                     self._finished.append(end.document_id)
+                    if self._kept_ends.maxlen:
+                        self._ended = end.document_id
                 elif not piece:
                     self.exhausted = True
 
@@ -144,15 +168,27 @@ class Reading(TextIntoLanes):
             FencedError: Another reader has taken over; nothing here may be used again.
         """
         async with self._ends:
+            await self._store_ends(finished)
             try:
                 self.lease = await self._store.commit(self.lease, state, finished, timeline_points=timeline_points)
             except ValueError as error:  # a Redis that lost its last second holds less than was read here
                 raise FencedError(str(error)) from error
             for _ in finished:
                 self._finished.popleft()
+            if self._kept_ends.maxlen and finished:
+                await self._store.drop_old_ends(self.lease.session, len(finished))
         self.contact_s = time.monotonic()
         if self.lease.session.keep_text:
             await self._store.compact(self.lease)
+
+    async def _store_ends(self, finished: Sequence[str]) -> None:
+        """Keep snapshots of the ends that are about to be committed: before that, so that a crash loses none."""
+        while self._kept_ends and self._kept_ends[0][0] in finished:
+            document_id, state = self._kept_ends.popleft()
+            try:
+                await self._store.keep_end(self.lease.session, document_id, state)
+            except QuotaExceededError as error:
+                _log.info("no snapshot of the end of a document: %s", error, extra=about_session(self.key))
 
     async def renew(self) -> None:
         """Keep the lease while nothing is ready to be committed.

@@ -81,6 +81,12 @@ class SessionRequest(_Request):
     keep_text: bool = Field(True, description="Keep the text for traces and rereading; else it goes as it is read.")
     ttl_s: int | None = Field(None, gt=0, description="Seconds after its last change at which the session goes.")
     metadata: Metadata = {}
+    auto_snapshots: int | None = Field(
+        None,
+        ge=0,
+        le=64,
+        description="Of how many of the last documents a snapshot of the end is kept; else the server's.",
+    )
     from_snapshot: str | None = Field(None, description="Begin with a snapshot's memory: a fork.")
 
     @model_validator(mode="after")
@@ -178,6 +184,7 @@ class SnapshotRequest(_Request):
 
     name: str = Field("", max_length=200)
     metadata: Metadata = {}
+    ttl_s: int | None = Field(None, gt=0, description="Seconds until it goes; else the server's.")
 
 
 class RestoreRequest(_Request):
@@ -196,6 +203,7 @@ class SessionBody(BaseModel):
     status: Literal["idle", "reading"]
     focus: list[str]
     keep_text: bool
+    auto_snapshots: int = Field(description="Of how many of its last documents a snapshot of the end is kept.")
     metadata: dict[str, str]
     accepted_bytes: int
     read_bytes: int
@@ -217,6 +225,7 @@ class SessionBody(BaseModel):
             status="idle" if record.is_read else "reading",
             focus=list(record.focus),
             keep_text=record.keep_text,
+            auto_snapshots=record.auto_snapshots,
             metadata=dict(record.metadata),
             accepted_bytes=record.accepted_bytes,
             read_bytes=record.read_bytes,
@@ -370,6 +379,7 @@ class SnapshotBody(BaseModel):
 
     id: str
     session_id: str | None
+    document_id: str | None = Field(description="The document at whose end it was kept by itself.")
     name: str
     metadata: dict[str, str]
     created_at: datetime
@@ -388,6 +398,7 @@ class SnapshotBody(BaseModel):
         return cls(
             id=record.id,
             session_id=record.session_id,
+            document_id=record.document_id,
             name=record.name,
             metadata=dict(record.metadata),
             created_at=record.created_at,

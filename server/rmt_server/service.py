@@ -61,6 +61,7 @@ class Service:
         metadata: Mapping[str, str] | None = None,
         from_snapshot: str | None = None,
         state: ReaderState | None = None,
+        auto_snapshots: int | None = None,
         creation: Creation = Creation(),  # noqa: B008 - frozen
     ) -> SessionRecord:
         """Make a session, fresh, from a snapshot, or from a state; the same creation again finds it.
@@ -83,6 +84,7 @@ class Service:
             ttl_s=self._ttl_s(ttl_s, self._settings.session_ttl_s),
             focus=state.focus,
             keep_text=keep_text,
+            auto_snapshots=self._settings.auto_snapshots if auto_snapshots is None else auto_snapshots,
             metadata=metadata,
             asked=creation.asked,
         )
@@ -112,6 +114,7 @@ class Service:
         *,
         name: str,
         metadata: Mapping[str, str],
+        ttl_s: int | None = None,
         listener: Listener = NOBODY,
     ) -> SnapshotRecord:
         """Keep a session's memory as it is once everything accepted has been read; the same creation again finds it.
@@ -120,6 +123,7 @@ class Service:
             KeyReusedError: Its key belongs to another creation.
         """
         self._check_metadata(metadata)
+        self._ttl_s(ttl_s, self._settings.snapshot_ttl_s)
         snapshot_id = creation.new_id("snp", tenant, sid)
         if creation.key and (found := await self._store.find_snapshot(tenant, snapshot_id, creation.asked)):
             return found
@@ -131,7 +135,7 @@ class Service:
             session_id=sid,
             model=session.model,
             state=state,
-            ttl_s=self._settings.snapshot_ttl_s,
+            ttl_s=self._ttl_s(ttl_s, self._settings.snapshot_ttl_s),
             focus=session.focus,
             name=name,
             metadata=metadata,

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
         4, description="Texts that this process reads once more at once, for `reread` and `auto`."
     )
     max_waiting_rereads: Count = Field(64, description="Calls that wait for that; above it 503.")
+    auto_snapshots: int = Field(
+        4, ge=0, le=64, description="Ends of its last documents of which a session keeps snapshots."
+    )
     timeline_points: int = Field(128, ge=0, le=MOST_ENTRIES, description="States kept along a session's text; 0: none.")
     max_timeline_bytes: Bytes = Field(
         8 * _MIB, description="Size of a session's timeline: many lanes keep fewer states."

@@ -60,6 +60,7 @@ class Session:
             "status": "idle" if len(read) == len(self.text) else "reading",
             "focus": self.wanted.get("focus", []),
             "keep_text": self.wanted.get("keep_text", True),
+            "auto_snapshots": 0,
             "metadata": self.wanted.get("metadata", {}),
             "accepted_bytes": len(self.text),
             "read_bytes": len(read),
@@ -285,7 +286,12 @@ def add_answers(app: FastAPI, state: State) -> None:
             {
                 "question": question,
                 "answer": f"about {session.read_bytes} bytes",
+                "reason": None,
+                "guess": f"about {session.read_bytes} bytes",
                 "confidence": 0.5,
+                "probability": 0.4,
+                "margin": 0.3,
+                "trace": None,
                 "mode": wanted.get("mode", "recall"),
                 "lane": wanted.get("lane", 0),
                 "finish_reason": "stop",
@@ -303,6 +309,7 @@ def add_snapshots(app: FastAPI, state: State) -> None:
         snapshot = {
             "id": "n" + secrets.token_hex(8),
             "session_id": None,
+            "document_id": None,
             "name": None,
             "metadata": {},
             "created_at": TIME,

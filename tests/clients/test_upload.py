@@ -329,7 +329,7 @@ def test_what_a_listener_is_told_counts_as_progress_too() -> None:
 
 def session(read_bytes: int) -> dict[str, Any]:
     known = {"id": "s", "model": "m", "created_at": "2026-01-01T00:00:00Z", "expires_at": None}
-    known |= {"status": "reading", "focus": [], "keep_text": True, "metadata": {}, "digest": ""}
+    known |= {"status": "reading", "focus": [], "keep_text": True, "auto_snapshots": 0, "metadata": {}, "digest": ""}
     counts = ("accepted_bytes", "tokens", "segments", "state_bytes", "revision", "documents")
     return known | dict.fromkeys(counts, 0) | {"read_bytes": read_bytes}
 

@@ -24,7 +24,7 @@ ASKING = Call(Request("POST", "/v1/sessions/s/answers"), reads(Answers.from_json
 
 def session(read_bytes: int, segments: int = 0) -> dict[str, Any]:
     known: dict[str, Any] = {"id": "s", "model": "m", "created_at": "2026-01-01T00:00:00Z", "expires_at": None}
-    known |= {"focus": [], "keep_text": True, "metadata": {}, "digest": "", "accepted_bytes": SIZE}
+    known |= {"focus": [], "keep_text": True, "auto_snapshots": 0, "metadata": {}, "digest": "", "accepted_bytes": SIZE}
     known |= dict.fromkeys(("tokens", "state_bytes", "revision", "documents"), 0)
     return known | {
         "status": "idle" if read_bytes == SIZE else "reading",

@@ -13,9 +13,20 @@ from rmt_client import protocol
 from rmt_client.async_source import AsyncSource, open_async_source
 from rmt_client.base import DEFAULT_URL, BaseClient, from_httpx, new_key, to_httpx
 from rmt_client.errors import ProblemError, TransportError
-from rmt_client.events import Event, Following
+from rmt_client.events import Answering, Event, Following
 from rmt_client.flow import Action, Flow, Outcome, Pause, Read, once
-from rmt_client.models import Answer, Answers, Document, Health, Listener, Page, Session, Snapshot
+from rmt_client.models import (
+    Answer,
+    Answers,
+    Document,
+    Health,
+    Listener,
+    Page,
+    Session,
+    Snapshot,
+    TimelinePoint,
+    Trace,
+)
 from rmt_client.options import AskOptions, SessionOptions
 from rmt_client.patience import Patience, Retry
 from rmt_client.source import Readable
@@ -163,6 +174,36 @@ class AsyncClient(BaseClient):
         """
         return await self._drive(self._ask(session_id, questions, timeout_s, **options))
 
+    async def stream_answer(
+        self, session_id: str, question: str, **options: Unpack[AskOptions]
+    ) -> AsyncIterator[str | Answer]:
+        """Asks one question, and gives the words of the answer as they are decoded, then the `Answer` itself.
+
+        A connection that is cut is not tried again: what was heard would come twice. Leaving the loop ends the work.
+        """
+        answering, request = Answering(), protocol.stream_answer(session_id, question, **options)
+        try:
+            async with self._http.stream(**to_httpx(request, self._retry.silence_s)) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    from_httpx(response).expect(200)
+                async for line in response.aiter_lines():
+                    if words := answering.line(line):
+                        yield words
+        except httpx.RequestError as failure:
+            raise self._failure(failure) from failure
+        yield answering.ended()
+
+    async def trace(self, session_id: str, question: str, *, answer: str | None = None) -> Trace:
+        """Finds the part of a session's text that an answer came from; without an answer, the one that it gives."""
+        return await self._call(protocol.trace(session_id, question, answer=answer))
+
+    async def timeline(
+        self, session_id: str, *, question: str | None = None, lane: int | None = None
+    ) -> tuple[TimelinePoint, ...]:
+        """Looks at the memories that are kept along a session's text, and what each answers to a question."""
+        return await self._call(protocol.timeline(session_id, question=question, lane=lane))
+
     async def events(self, session_id: str, *, after: str | None = None) -> AsyncIterator[Event]:
         """Follows a session: every event once, over cut connections and other processes, until you stop.
 
@@ -196,10 +237,15 @@ class AsyncClient(BaseClient):
             await self._drive(following.patience.after(error))
 
     async def create_snapshot(
-        self, session_id: str, *, name: str | None = None, metadata: Mapping[str, str] | None = None
+        self,
+        session_id: str,
+        *,
+        name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        ttl_s: int | None = None,
     ) -> Snapshot:
         """Keeps the memory of a session as it is now."""
-        return await self._call(protocol.create_snapshot(session_id, name=name, metadata=metadata))
+        return await self._call(protocol.create_snapshot(session_id, name=name, metadata=metadata, ttl_s=ttl_s))
 
     async def list_snapshots(
         self, session_id: str | None = None, *, limit: int | None = None, after: str | None = None

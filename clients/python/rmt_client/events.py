@@ -1,4 +1,4 @@
-"""Following a session, without the network: what to ask for, and what the lines of the answer mean."""
+"""Events, without the network: following a session, and answers as they are decoded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 from rmt_client.errors import ConnectionLostError, ProblemError, ProtocolError, RmtError
+from rmt_client.models import Answer, Answers
 from rmt_client.patience import Patience
 from rmt_client.wire import BUSY, Request, Response
+
+INCOMPLETE = "The server sent an event without what belongs in it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,11 @@ class Following:
     session_id: str
     after: str | None
     patience: Patience
-    _fields: dict[str, str] = field(init=False, default_factory=dict)
+    _lines: Lines = field(init=False, default_factory=lambda: Lines())
 
     def request(self) -> Request:
         """Asks for what comes after the last event."""
-        self._fields = {}
+        self._lines = Lines()
         headers = {"Accept": "text/event-stream"} | ({} if self.after is None else {"Last-Event-ID": self.after})
         return Request("GET", f"/v1/sessions/{quote(self.session_id, safe='')}/events", headers)
 
@@ -64,6 +67,72 @@ class Following:
         Raises:
             ProblemError: The session cannot be followed any longer.
         """
+        event = self._lines.take(line)
+        if event is None:
+            return None
+        if not event.id:
+            raise ProtocolError(INCOMPLETE)
+        self.after = event.id
+        if event.kind == "error" and "document-id" not in event.data:
+            raise problem_of(event.data)
+        self.patience.moved()
+        return event
+
+    def retries(self, error: ProblemError) -> bool:
+        """Tells whether an error that ended the stream may pass."""
+        return error.status in BUSY
+
+
+@dataclass(slots=True)
+class Answering:
+    """One question whose answer comes as it is decoded.
+
+    Attributes:
+        answer: The answer, once it has come.
+    """
+
+    answer: Answer | None = None
+    _lines: Lines = field(init=False, default_factory=lambda: Lines())
+
+    def line(self, line: str) -> str:
+        """Takes a line; returns the further words of the answer that it ends, if it does.
+
+        Raises:
+            ProblemError: There will be no answer.
+        """
+        event = self._lines.take(line)
+        if event is None:
+            return ""
+        if event.kind == "error":
+            raise problem_of(event.data)
+        try:
+            if event.kind == "delta":
+                return str(event.data["text"])
+            if event.kind == "result":
+                self.answer = Answers.from_json(event.data["body"]).answers[0]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ProtocolError(INCOMPLETE) from error
+        return ""
+
+    def ended(self) -> Answer:
+        """The answer, when the stream has ended.
+
+        Raises:
+            ConnectionLostError: It ended before.
+        """
+        if self.answer is None:
+            raise ConnectionLostError("The connection was cut in the middle of the answer.")
+        return self.answer
+
+
+class Lines:
+    """Lines of a stream, put together to events."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+
+    def take(self, line: str) -> Event | None:
+        """Takes a line; returns the event that it ends, if it does."""
         name, _, value = line.partition(":")
         if line:
             self._fields[name] = value.removeprefix(" ")
@@ -72,18 +141,11 @@ class Following:
         if "data" not in fields:
             return None
         try:
-            event = Event(fields["id"], fields["event"], json.loads(fields["data"]))
+            return Event(fields.get("id", ""), fields["event"], json.loads(fields["data"]))
         except (KeyError, ValueError) as error:
-            raise ProtocolError("The server sent an event without what belongs in it.") from error
-        self.after = event.id
-        if event.kind == "error" and "document-id" not in event.data:
-            raise self._problem(event.data)
-        self.patience.moved()
-        return event
+            raise ProtocolError(INCOMPLETE) from error
 
-    def retries(self, error: ProblemError) -> bool:
-        """Tells whether an error that ended the stream may pass."""
-        return error.status in BUSY
 
-    def _problem(self, data: Mapping[str, Any]) -> ProblemError:
-        return Response(int(data.get("status", 500)), {}, json.dumps(dict(data)).encode()).problem()
+def problem_of(data: Mapping[str, Any]) -> ProblemError:
+    """The error that an event tells of."""
+    return Response(int(data.get("status", 500)), {}, json.dumps(dict(data)).encode()).problem()

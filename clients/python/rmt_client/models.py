@@ -22,6 +22,7 @@ class Session:
     status: str
     focus: tuple[str, ...]
     keep_text: bool
+    auto_snapshots: int
     metadata: Mapping[str, str]
     accepted_bytes: int
     read_bytes: int
@@ -65,22 +66,111 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to one question."""
+class Probe:
+    """A memory along the text that was asked: how many segments it had read, and what it said."""
+
+    segment: int
+    answer: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Where an answer came from.
+
+    Attributes:
+        question: What was asked.
+        answer: What was traced.
+        segment: Number of the segment, from 0; None where no memory along the text says so.
+        bytes: Its first byte in the session's text, and the one behind it.
+        excerpt: What of it is closest to question and answer.
+        verified: Whether the memory before it did not say so, and one that reads nothing but it does.
+        probes: The memories that were asked.
+    """
 
     question: str
     answer: str
-    confidence: float | None
+    segment: int | None
+    bytes: tuple[int, int] | None
+    excerpt: str
+    verified: bool
+    probes: tuple[Probe, ...]
+
+    @classmethod
+    def from_json(cls, data: Json) -> Trace:
+        """Reads a trace."""
+        place = data["bytes"]
+        probes = tuple(Probe(**_common(Probe, probe)) for probe in data["probes"])
+        known = _common(cls, {**data, "bytes": None if place is None else (int(place[0]), int(place[1]))})
+        return cls(**known, probes=probes)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one question.
+
+    Attributes:
+        question: The question.
+        answer: The answer; None where the document does not seem to say.
+        reason: Why there is none.
+        guess: What was decoded, also where that is not called an answer.
+        confidence: How likely it is that the guess is right, 0 to 1.
+        probability: Probability of the decoded tokens.
+        margin: `probability` less the most that any other answer can have.
+        mode: Whether it was recalled from the memory, or the text was read once more: "reread".
+        lane: The lane that answered; None where the text was read once more.
+        finish_reason: "stop", or "length" when it was cut off.
+        usage: Tokens that it took.
+        trace: Where it came from, if that was asked for.
+    """
+
+    question: str
+    answer: str | None
+    reason: str | None
+    guess: str
+    confidence: float
+    probability: float
+    margin: float
     mode: str
     lane: int | None
     finish_reason: str
     usage: Usage
+    trace: Trace | None
 
     @classmethod
     def from_json(cls, data: Json) -> Answer:
         """Reads an answer."""
         usage = Usage(**_common(Usage, data["usage"]))
-        return cls(**_common(cls, data), usage=usage)
+        trace = None if data["trace"] is None else Trace.from_json(data["trace"])
+        return cls(**_common(cls, data), usage=usage, trace=trace)
+
+
+@dataclass(frozen=True, slots=True)
+class TimelinePoint:
+    """A memory that is kept along a session's text.
+
+    Attributes:
+        segment: How many segments it had read.
+        bytes: Where the text ends that is in it.
+        tokens: How many tokens that is.
+        moved: By lane: how far it moved since the point before, over its length there.
+        answer: What it answers, if it was asked and seems to know.
+        guess: What was decoded, if it was asked.
+        confidence: How likely the guess is right, 0 to 1, if it was asked.
+    """
+
+    segment: int
+    bytes: int
+    tokens: int
+    moved: tuple[float, ...]
+    answer: str | None
+    guess: str | None
+    confidence: float | None
+
+    @classmethod
+    def from_json(cls, data: Json) -> TimelinePoint:
+        """Reads a point."""
+        return cls(**_common(cls, {**data, "moved": tuple(map(float, data["moved"]))}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +200,14 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A kept reading state; `session_id` is None where it was imported or the session is gone."""
+    """A kept reading state.
+
+    `session_id` is None where it was imported; `document_id` names the document at whose end it was kept by itself.
+    """
 
     id: str
     session_id: str | None
+    document_id: str | None
     name: str | None
     metadata: Mapping[str, str]
     created_at: datetime
@@ -173,7 +267,7 @@ def _common(cls: type[Any], data: Json) -> dict[str, Any]:
     for field in fields(cls):
         if field.name.endswith("_at"):
             plain[field.name] = _time(data[field.name])
-        elif field.name not in {"focus", "usage"}:
+        elif field.name not in {"focus", "usage", "trace", "probes"}:
             plain[field.name] = data[field.name]
     return plain
 

@@ -14,6 +14,7 @@ class SessionOptions(TypedDict, total=False):
         keep_text: Whether the server keeps the text for later rereading.
         ttl_s: Seconds the session lives after its last change; asking is none.
         metadata: Words of your own.
+        auto_snapshots: Of how many of the last documents a snapshot of the end is kept.
         from_snapshot: A snapshot to begin with instead of an empty memory.
         model: The checkpoint, where the server has several.
     """
@@ -22,6 +23,7 @@ class SessionOptions(TypedDict, total=False):
     keep_text: bool | None
     ttl_s: int | None
     metadata: Mapping[str, str] | None
+    auto_snapshots: int | None
     from_snapshot: str | None
     model: str | None
 
@@ -30,11 +32,17 @@ class AskOptions(TypedDict, total=False):
     """How questions are answered; what is left out or None is for the server to choose.
 
     Attributes:
-        mode: "recall" answers from the memory.
+        mode: "recall" answers from the memory at once; "reread" reads the kept text once more for each question, in
+            time linear in its length; "auto" recalls, and rereads what was not recalled surely.
         lane: The focus whose memory answers, by its number.
         snapshot: A snapshot that answers instead of the live memory.
         wait: Whether to read all that was accepted first (the server's default), which may take minutes.
         max_tokens: The longest answer.
+        temperature: 0 takes the likeliest token; above, tokens are drawn.
+        top_p: Draw only from the likeliest tokens that have this probability together.
+        seed: The same one draws the same answer.
+        stop: Texts that end an answer.
+        trace: Whether to find where each answer came from.
     """
 
     mode: str | None
@@ -42,3 +50,8 @@ class AskOptions(TypedDict, total=False):
     snapshot: str | None
     wait: bool | None
     max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    seed: int | None
+    stop: str | Sequence[str] | None
+    trace: bool | None

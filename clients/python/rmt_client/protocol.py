@@ -7,7 +7,7 @@ from typing import Any, TypeVar, Unpack
 from urllib.parse import quote
 
 from rmt_client.errors import ProtocolError
-from rmt_client.models import Answers, Document, Health, Page, Session, Snapshot
+from rmt_client.models import Answers, Document, Health, Page, Session, Snapshot, TimelinePoint, Trace
 from rmt_client.options import AskOptions, SessionOptions
 from rmt_client.wire import BUSY, Call, Request, Response, body, nothing, reads
 
@@ -71,12 +71,40 @@ def ask(
     return Call(request, reads(Answers.from_json, 200))
 
 
-def create_snapshot(session_id: str, *, name: str | None, metadata: Mapping[str, str] | None) -> Call[Snapshot]:
+def stream_answer(session_id: str, question: str, **options: Unpack[AskOptions]) -> Request:
+    """Asks one question, to be answered by events."""
+    wanted = _given(question=question, stream=True, **options)
+    headers = {"Accept": "text/event-stream"}
+    return Request("POST", _session(session_id, "answers"), headers, json=wanted)
+
+
+def trace(session_id: str, question: str, *, answer: str | None) -> Call[Trace]:
+    """Finds where an answer came from, which may take as long as reading the text."""
+    request = Request(
+        "POST",
+        _session(session_id, "traces"),
+        json=_given(question=question, answer=answer),
+        read_timeout_s=None,
+        patient=True,
+    )
+    return Call(request, reads(Trace.from_json, 200))
+
+
+def timeline(session_id: str, *, question: str | None, lane: int | None) -> Call[tuple[TimelinePoint, ...]]:
+    """Looks along a session's text."""
+    params = _given(question=question, lane=None if lane is None else str(lane))
+    request = Request("GET", _session(session_id, "timeline"), params=params, read_timeout_s=None, patient=True)
+    return Call(request, reads(lambda data: tuple(map(TimelinePoint.from_json, data["points"])), 200))
+
+
+def create_snapshot(
+    session_id: str, *, name: str | None, metadata: Mapping[str, str] | None, ttl_s: int | None
+) -> Call[Snapshot]:
     """Keeps the reading state, once everything accepted has been read: that may take a while."""
     request = Request(
         "POST",
         _session(session_id, "snapshots"),
-        json=_given(name=name, metadata=metadata),
+        json=_given(name=name, metadata=metadata, ttl_s=ttl_s),
         read_timeout_s=None,
         patient=True,
     )

@@ -50,6 +50,7 @@ async def create_session(
         ttl_s=body.ttl_s,
         metadata=body.metadata,
         from_snapshot=body.from_snapshot,
+        auto_snapshots=body.auto_snapshots,
         creation=Creation.of(idempotency_key, "session", body.model_dump()),
     )
     response.headers["Location"] = f"/v1/sessions/{session.id}"
@@ -89,7 +90,7 @@ async def update_session(
 
 @router.delete("/{sid}", status_code=204)
 async def delete_session(sid: str, store: StoreDep, tenant: TenantDep) -> None:
-    """Delete a session with its text, documents and memory. Its snapshots stay."""
+    """Delete a session with its text, documents, memory and automatic snapshots. Those that were asked for stay."""
     await store.delete_session(tenant, sid)
 
 

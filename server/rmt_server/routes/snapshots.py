@@ -57,7 +57,7 @@ async def create_snapshot(
 
     async def taking(listener: Listener) -> SnapshotBody:
         snapshot = await service.take_snapshot(
-            tenant, sid, creation, name=body.name, metadata=body.metadata, listener=listener
+            tenant, sid, creation, name=body.name, metadata=body.metadata, ttl_s=body.ttl_s, listener=listener
         )
         response.headers["Location"] = f"/v1/snapshots/{snapshot.id}"
         return SnapshotBody.of(snapshot)

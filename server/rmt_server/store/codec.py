@@ -40,6 +40,7 @@ def load_session(tenant: str, sid: str, fields: Mapping[str, bytes]) -> SessionR
     return SessionRecord(
         tenant=tenant,
         id=sid,
+        ttl_s=int(fields["ttl_ms"]) / 1000,
         keep_text=fields["keep_text"] == b"1",
         accepted_bytes=int(fields["accepted_bytes"]),
         revision=int(fields["revision"]),
@@ -48,6 +49,7 @@ def load_session(tenant: str, sid: str, fields: Mapping[str, bytes]) -> SessionR
         pending_documents=int(fields["pending_documents"]),
         waiting_segments=int(fields["waiting_segments"]),
         text_start=int(fields["text_start"]),
+        auto_snapshots=int(fields.get("auto_snapshots", b"0")),
         aside_bytes=int(fields.get("aside_bytes", b"0")),
         **_common(fields),
     )
@@ -59,6 +61,7 @@ def load_snapshot(tenant: str, snapshot_id: str, fields: Mapping[str, bytes]) ->
         tenant=tenant,
         id=snapshot_id,
         session_id=fields["session_id"].decode() or None,
+        document_id=(fields.get("document_id") or b"").decode() or None,
         name=fields["name"].decode(),
         **_common(fields),
     )

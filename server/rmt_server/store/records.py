@@ -33,6 +33,8 @@ class SessionRecord:
     model: str
     """Fingerprint of the checkpoint that reads this session."""
     focus: tuple[str, ...] = field(repr=False)
+    ttl_s: float
+    """Time to live after the last change."""
     keep_text: bool
     metadata: Mapping[str, str] = field(repr=False)
     accepted_bytes: int
@@ -53,6 +55,8 @@ class SessionRecord:
     """See ``StoredState``."""
     text_start: int
     """The first byte whose text is still kept."""
+    auto_snapshots: int
+    """Of how many of its last documents there is a snapshot of the end."""
     aside_bytes: int
     """Size of the timeline and of lanes that reread the text."""
 
@@ -144,6 +148,8 @@ class SnapshotRecord:
     id: str
     session_id: str | None
     """None: imported."""
+    document_id: str | None
+    """The document at whose end it was kept by itself."""
     name: str
     metadata: Mapping[str, str] = field(repr=False)
     created_at: datetime

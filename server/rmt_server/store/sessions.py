@@ -33,6 +33,7 @@ class Sessions(Metered):
         ttl_s: float,
         focus: tuple[str, ...] = (),
         keep_text: bool = True,
+        auto_snapshots: int = 0,
         metadata: Mapping[str, str] | None = None,
         asked: str = "",
     ) -> SessionRecord:
@@ -52,6 +53,7 @@ class Sessions(Metered):
             "model": model,
             "focus": json.dumps(focus, ensure_ascii=False),
             "keep_text": int(keep_text),
+            "auto_snapshots": auto_snapshots,
             "metadata": dump_metadata(metadata or {}),
             "ttl_ms": whole_ms(ttl_s),
             "accepted_bytes": state.read_bytes,

@@ -1,18 +1,22 @@
 """Snapshots: reader states that are kept. Each is immutable and lives on its own."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from rmt_server.errors import KeyReusedError, SessionNotFoundError, SnapshotNotFoundError
 from rmt_server.keys import SessionKeys, snapshot_key, tenant_snapshots
 from rmt_server.store.codec import dump_metadata, dump_state, load_snapshot, whole_ms
 from rmt_server.store.index import Index, entry
-from rmt_server.store.records import Page, SnapshotRecord, StoredState
-from rmt_server.store.usage import Amount, Metered
+from rmt_server.store.records import Page, SessionRecord, SnapshotRecord, StoredState
+from rmt_server.store.sessions import Sessions
+from rmt_server.store.usage import Amount
 
 _FIELDS = (
     "session_id",
+    "document_id",
     "name",
     "metadata",
     "created_ms",
@@ -27,7 +31,7 @@ _FIELDS = (
 )
 
 
-class Snapshots(Metered):
+class Snapshots(Sessions):
     """The part of the store that knows snapshots."""
 
     async def create_snapshot(
@@ -36,6 +40,7 @@ class Snapshots(Metered):
         snapshot_id: str,
         *,
         session_id: str | None,
+        document_id: str = "",
         model: str,
         state: StoredState,
         ttl_s: float,
@@ -55,6 +60,7 @@ class Snapshots(Metered):
         """
         fields: dict[str, str | int | bytes] = {
             "session_id": session_id or "",
+            "document_id": document_id,
             "name": name,
             "metadata": dump_metadata(metadata or {}),
             "model": model,
@@ -74,6 +80,35 @@ class Snapshots(Metered):
         snapshot = await self.get_snapshot(tenant, snapshot_id)
         await self._list(snapshot, entry(int(answer[1]), snapshot_id))
         return snapshot
+
+    async def keep_end(self, session: SessionRecord, document_id: str, state: StoredState) -> None:
+        """Keep the state at the end of a document, for as long as the session lives without a change.
+
+        Raises:
+            QuotaExceededError: The tenant has as many snapshots, or keeps as much, as it may.
+        """
+        await self.create_snapshot(
+            session.tenant,
+            _id_of_end(session.id, document_id),
+            session_id=session.id,
+            document_id=document_id,
+            model=session.model,
+            state=state,
+            ttl_s=session.ttl_s,
+            focus=session.focus,
+        )
+
+    async def drop_old_ends(self, session: SessionRecord, finished: int) -> None:
+        """Drop the automatic snapshots that are one too many now that so many documents more were read."""
+        newest = session.auto_snapshots
+        key = SessionKeys(session.tenant, session.id).finished
+        old = await self._redis.command("LRANGE", key, -newest - finished, -newest - 1)
+        await self._drop_ends(session, old)
+
+    async def _drop_ends(self, session: SessionRecord, document_ids: Sequence[bytes]) -> None:
+        for document_id in document_ids:
+            with suppress(SnapshotNotFoundError):
+                await self.delete_snapshot(session.tenant, _id_of_end(session.id, document_id.decode()))
 
     async def get_snapshot(self, tenant: str, snapshot_id: str) -> SnapshotRecord:
         """The snapshot's record, without its state.
@@ -136,6 +171,16 @@ class Snapshots(Metered):
             keys = SessionKeys(tenant, session_id.decode())
             await Index(self._redis, keys.snapshots).remove(old_entry)
 
+    async def delete_session(self, tenant: str, sid: str) -> None:
+        """Delete a session with all that belongs to it, the snapshots that were kept by themselves, too."""
+        session = await self.get_session(tenant, sid)
+        ends = await self._redis.command(
+            "LRANGE", SessionKeys(tenant, sid).finished, -max(1, session.auto_snapshots), -1
+        )
+        await super().delete_session(tenant, sid)
+        if session.auto_snapshots:
+            await self._drop_ends(session, ends)
+
     async def _list(self, snapshot: SnapshotRecord, new_entry: str) -> None:
         """Put a snapshot into its tenant's index and, while the session lives, into the session's."""
         find = partial(self._find_snapshot, snapshot.tenant)
@@ -163,3 +208,8 @@ class Snapshots(Metered):
         if values[0] is None:
             return None
         return load_snapshot(tenant, snapshot_id, dict(zip(_FIELDS, values, strict=True)))
+
+
+def _id_of_end(sid: str, document_id: str) -> str:
+    """The automatic snapshot of a document's end: a crash between keeping and committing it makes no second one."""
+    return f"snp_{hashlib.sha256(f'end {sid} {document_id}'.encode()).hexdigest()[:22]}"

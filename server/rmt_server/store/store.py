@@ -7,12 +7,11 @@ from rmt_server.store.leases import Leases
 from rmt_server.store.memories import Memories
 from rmt_server.store.rates import Rates
 from rmt_server.store.replicas import Replicas
-from rmt_server.store.sessions import Sessions
 from rmt_server.store.snapshots import Snapshots
 from rmt_server.store.text import Text
 
 
-class Store(Sessions, Documents, Text, Leases, Memories, Snapshots, Events, Replicas, Examination):
+class Store(Snapshots, Documents, Text, Leases, Memories, Events, Replicas, Examination):
     """Sessions, their documents and text, leases and snapshots, in one Redis.
 
     Every call may raise ``StoreUnavailableError``; then the change was made wholly or not at all, and the

@@ -14,6 +14,7 @@ from rmt_client.cli.read import read
 from rmt_client.cli.sessions import sessions
 from rmt_client.cli.snapshots import snapshots
 from rmt_client.cli.status import status
+from rmt_client.cli.trace import timeline, trace
 from rmt_client.errors import RmtError
 
 __all__ = ["app", "main"]
@@ -29,6 +30,8 @@ app.command()(read)
 app.command()(ask)
 app.add_typer(sessions, name="sessions")
 app.add_typer(snapshots, name="snapshots")
+app.command()(trace)
+app.command()(timeline)
 app.command()(status)
 
 

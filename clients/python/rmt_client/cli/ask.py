@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
@@ -11,17 +12,29 @@ from rich.console import Console
 
 from rmt_client.cli.options import DEFAULT_URL, ApiKey, AsJson, SessionId, Url, connect
 from rmt_client.cli.output import put_json
+from rmt_client.cli.trace import put_trace
 from rmt_client.models import Answer
+from rmt_client.options import AskOptions
+
+UNKNOWN = "(not in the document)"
+"""What is shown where there is no answer."""
 
 
 def ask(
     questions: Annotated[list[str], typer.Argument(metavar="QUESTION...")],
     session: SessionId,
-    mode: Annotated[str | None, typer.Option(help='"recall" answers from the memory.')] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help='"recall" at once, "reread" the text for each question, or "auto": whichever is surer.'),
+    ] = None,
     lane: Annotated[int | None, typer.Option(help="The focus whose memory answers, by its number.")] = None,
     snapshot: Annotated[str | None, typer.Option(metavar="ID", help="Ask a snapshot instead.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Read all that was sent first.")] = True,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Show the words as they are decoded (one question).")
+    ] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Show where each answer came from.")] = False,
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0, help="How long to wait altogether.")
     ] = None,
@@ -30,6 +43,20 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Ask a session; several questions are answered from one and the same position."""
+    if stream:
+        if len(questions) > 1 or as_json or timeout is not None:
+            raise typer.BadParameter("--stream is for one question, without --json and --timeout.")
+        options: AskOptions = {
+            "mode": mode,
+            "lane": lane,
+            "snapshot": snapshot,
+            "wait": wait,
+            "max_tokens": max_tokens,
+            "trace": trace or None,
+        }
+        with connect(url, api_key) as rmt:
+            _show(rmt.stream_answer(session, questions[0], **options))
+        return
     with connect(url, api_key) as rmt, _waiting():
         answers = rmt.ask_many(
             session,
@@ -39,6 +66,7 @@ def ask(
             snapshot=snapshot,
             wait=wait,
             max_tokens=max_tokens,
+            trace=trace or None,
             timeout_s=timeout,
         )
     if as_json:
@@ -46,6 +74,18 @@ def ask(
         return
     for answer in answers.answers:
         typer.echo(_line(answer, alone=len(questions) == 1))
+        if answer.trace is not None:
+            put_trace(answer.trace)
+
+
+def _show(pieces: Iterator[str | Answer]) -> None:
+    for piece in pieces:
+        if isinstance(piece, str):
+            typer.echo(piece, nl=False)
+            continue
+        typer.echo("" if piece.answer is not None else UNKNOWN)
+        if piece.trace is not None:
+            put_trace(piece.trace)
 
 
 def _waiting() -> AbstractContextManager[object]:
@@ -55,7 +95,9 @@ def _waiting() -> AbstractContextManager[object]:
 
 def _line(answer: Answer, *, alone: bool) -> str:
     """Shows only the answer to a pipe that asked one question; more to a person."""
-    text = answer.answer if alone else f"{answer.question}\t{answer.answer}"
-    if sys.stdout.isatty() and answer.confidence is not None:
-        text += typer.style(f"  ({answer.confidence:.0%})", dim=True)
+    said = UNKNOWN if answer.answer is None else answer.answer
+    text = said if alone else f"{answer.question}\t{said}"
+    if sys.stdout.isatty():
+        guess = f"; at best: {answer.guess}" if answer.answer is None else ""
+        text += typer.style(f"  ({answer.confidence:.0%}{guess})", dim=True)
     return text

@@ -1,0 +1,109 @@
+"""`rmt trace` and `rmt timeline`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from rmt_client.cli.options import DEFAULT_URL, ApiKey, AsJson, SessionId, Url, connect
+from rmt_client.cli.output import note, put_json, put_table
+from rmt_client.models import TimelinePoint, Trace
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_WIDTH = 64
+
+
+def trace(
+    question: Annotated[str, typer.Argument(metavar="QUESTION")],
+    session: SessionId,
+    answer: Annotated[str | None, typer.Option(help="Trace this, instead of what the session answers.")] = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the part of the text that an answer came from."""
+    with connect(url, api_key) as rmt:
+        found = rmt.trace(session, question, answer=answer)
+    if as_json:
+        put_json(found)
+        return
+    typer.echo(found.answer)
+    put_trace(found)
+
+
+def put_trace(found: Trace) -> None:
+    """Shows where an answer came from."""
+    if found.bytes is None:
+        note("No memory along the text has this answer.")
+        return
+    sure = "" if found.verified else ", not verified"
+    typer.echo(f"bytes {found.bytes[0]} to {found.bytes[1]} (segment {found.segment}{sure}):")
+    typer.echo("\n".join(f"  {line}" for line in found.excerpt.splitlines()))
+
+
+def timeline(
+    session: SessionId,
+    question: Annotated[str | None, typer.Option("--question", "-q", help="Ask each memory this.")] = None,
+    lane: Annotated[int | None, typer.Option(help="The focus whose memory is shown, by its number.")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw it.")] = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at the memories that are kept along the text: how far each moved, and what each answers."""
+    with connect(url, api_key) as rmt:
+        points = rmt.timeline(session, question=question, lane=lane)
+    if as_json:
+        put_json(points)
+    elif not points:
+        note("No memories are kept along the text: it is too short, or the server keeps none.")
+    elif plot:
+        typer.echo("\n".join(_drawn(points, question, lane or 0)))
+    else:
+        head = ["segment", "bytes", "tokens", "moved", *(["confidence", "answer"] if question else [])]
+        put_table(head, [_row(point, question, lane) for point in points])
+
+
+def _row(point: TimelinePoint, question: str | None, lane: int | None) -> list[object]:
+    moved = point.moved if lane is None else point.moved[lane : lane + 1]
+    asked = [f"{point.confidence or 0:.2f}", point.answer] if question else []
+    return [point.segment, point.bytes, point.tokens, " ".join(f"{one:.3f}" for one in moved), *asked]
+
+
+def _drawn(points: Sequence[TimelinePoint], question: str | None, lane: int) -> list[str]:
+    """Bars from left to right along the text, and below them what the memory answers, where that changes."""
+    last = points[-1].bytes
+    moved = [point.moved[lane] for point in points]
+    lines = [_bars("moved", points, moved, max(moved), last)]
+    if question:
+        lines.append(_bars("confidence", points, [point.confidence or 0.0 for point in points], 1.0, last))
+    lines.append(f"{'':>12} 0{last:>{_WIDTH - 1},} bytes")
+    said = object()
+    for point in points if question else ():
+        if point.answer != said:
+            said = point.answer
+            shown = typer.style("does not know", dim=True) if said is None else point.answer
+            lines.append(f"{point.bytes:>12,} {shown} ({point.confidence or 0:.0%})")
+    return lines
+
+
+def _bars(name: str, points: Sequence[TimelinePoint], values: Sequence[float], most: float, last: int) -> str:
+    """One row: each column shows the highest value of the points in its part of the text."""
+    columns = [0.0] * _WIDTH
+    start = 0
+    for point, value in zip(points, values, strict=True):
+        stop = max(start + 1, round(point.bytes / last * _WIDTH))
+        for column in range(start, min(stop, _WIDTH)):
+            columns[column] = max(columns[column], value)
+        start = min(stop, _WIDTH - 1)
+    top = most or 1.0
+    bars = "".join(_BARS[min(len(_BARS) - 1, round(value / top * (len(_BARS) - 1)))] for value in columns)
+    shown = (
+        bars
+        if sys.stdout.encoding.lower().startswith("utf")
+        else bars.translate(dict(zip(map(ord, _BARS), " .:-=+*#@", strict=True)))
+    )
+    return f"{name:>12} {shown} {most:.2f}"

@@ -1,0 +1,79 @@
+"""The examples of `clients/examples`, as a user would run them: a real server with the bundled checkpoint."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.serving import ServerProcess
+
+EXAMPLES = Path(__file__).parents[2] / "clients" / "examples"
+FILLER = (Path(__file__).parents[2] / "README.md").read_text()[:3000]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    directory = tmp_path_factory.mktemp("examples")
+    settings = {"data_dir": directory / "data", "checkpoint": "rmt-smollm2-small", "device": "cpu", "dtype": "fast"}
+    with ServerProcess(directory, settings) as server:
+        yield server.wait_until_ready().url
+
+
+def run(url: str, name: str, *arguments: object) -> str:
+    command = [sys.executable, EXAMPLES / name, *map(str, arguments), "--url", url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_question_answering_over_a_folder(url: str, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text(FILLER + "\nThaddeus is in the crooked boathouse.\n" + FILLER)
+    (tmp_path / "two.md").write_text("The gloomy badge opens the narrow barrier.\n" + FILLER)
+    (tmp_path / "three.txt").write_text(FILLER)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    asked = ["Where is Thaddeus?", "What opens the narrow barrier?", "Who examined the portrait?"]
+    out = run(url, "folder.py", tmp_path, *asked)
+    assert "the crooked boathouse" in out
+    assert "one.txt, bytes" in out
+    assert "the gloomy badge" in out
+    assert "two.md, bytes" in out
+    assert "Thaddeus is in the crooked boathouse." in out
+    assert "none of the files says" in out
+
+
+def test_a_growing_log(url: str, tmp_path: Path) -> None:
+    log = tmp_path / "service.log"
+    log.write_text("Colette went to the long corridor.\n" + FILLER[:800] + "\n")
+    command = [sys.executable, EXAMPLES / "watch_log.py", log, "Where is Colette?", "--idle-s", "6", "--url", url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        first = watching.stdout.readline()
+        assert "the long corridor" in first, first
+        time.sleep(0.2)
+        with log.open("a") as file:
+            file.write(FILLER[:500] + "\nColette travelled to the royal pavilion.\n")
+        assert "the royal pavilion" in watching.stdout.readline()
+        assert watching.wait(60) == 0
+
+
+def test_before_and_after(url: str, tmp_path: Path) -> None:
+    before, after = tmp_path / "before.txt", tmp_path / "after.txt"
+    before.write_text("Caspar is in the distant brewery.\nThe black lever opens the secret lift.\n" + FILLER[:1500])
+    after.write_text(FILLER[:1500] + "\nCaspar went to the crooked boathouse.\n" + FILLER[:500])
+    out = run(url, "before_after.py", before, after, "Where is Caspar?", "What opens the secret lift?")
+    lines = [line.strip() for line in out.splitlines()]
+    assert lines[:3] == ["* Where is Caspar?", "before: the distant brewery", "after:  the crooked boathouse"]
+    assert lines[3:] == ["What opens the secret lift?", "before: the black lever", "after:  the black lever"]
+
+
+def test_errors_are_one_sentence_and_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    command = [sys.executable, EXAMPLES / "folder.py", tmp_path, "Who?", "--url", "http://127.0.0.1:9"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "No server answers" in done.stderr
+    assert "Traceback" not in done.stderr
