@@ -261,9 +261,9 @@ def make_engine(served_checkpoint: Path) -> Iterator[Callable[..., Engine]]:
     from rmt_model.checkpoint import load_checkpoint
     from rmt_model.engine import Engine
 
-    def make(checkpoint: Path | None = None, slots: int = 64, max_batch_lanes: int = 16) -> Engine:
+    def make(checkpoint: Path | None = None, slots: int = 64, max_batch_lanes: int = 16, **more: int) -> Engine:
         loaded = load_checkpoint(checkpoint or served_checkpoint)
-        return Engine(loaded, slots=slots, max_batch_lanes=max_batch_lanes)
+        return Engine(loaded, slots=slots, max_batch_lanes=max_batch_lanes, **more)
 
     with one_thread():
         yield make

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from rmt_server.openai_bodies import OpenAIErrorBody
+from rmt_server.openai_errors import is_openai, openai_status
 from rmt_server.routes.scopes import SCOPES
 from rmt_server.schemas import DocumentRequest, ProblemBody
 from rmt_server.sse import MEDIA_TYPE
@@ -18,6 +20,7 @@ _KEY = {
     "`write` includes `read`, `admin` includes both.",
 }
 _CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+_OPENAI_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIErrorBody"}}}
 _ERRORS = (400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 503)
 _CONFLICTS: Mapping[str, tuple[int, ...]] = {
     "POST /v1/sessions": (404, 409),
@@ -30,6 +33,8 @@ _CONFLICTS: Mapping[str, tuple[int, ...]] = {
     "POST /v1/sessions/{sid}/traces": (409,),
     "POST /v1/sessions/{sid}/snapshots": (409,),
     "POST /v1/snapshots": (409,),
+    "POST /v1/chat/completions": (404,),
+    "POST /v1/completions": (404,),
 }
 """Statuses by which a call says that it does not fit what is there, beside those that follow from its form."""
 
@@ -56,8 +61,10 @@ def complete(describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     components = document["components"]
     components["securitySchemes"] = {"key": _KEY}
     components["responses"] = {_name(status): _problem(status) for status in _ERRORS}
-    for model in (DocumentRequest, ProblemBody):
-        components["schemas"][model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    components["responses"] |= {_name(status, openai=True): _openai_problem(status) for status in _ERRORS}
+    for model in (DocumentRequest, OpenAIErrorBody, ProblemBody):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        components["schemas"] |= schema.pop("$defs", {}) | {model.__name__: schema}
     for call, scope in SCOPES.items():
         method, _, path = call.partition(" ")
         operation = document["paths"][path][method.lower()]
@@ -66,8 +73,10 @@ def complete(describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         for one in responses.values():
             only_told = one.get("content", {}).keys() == {MEDIA_TYPE}  # its result has the headers
             one["headers"] = _headers("X-Request-Id", *(() if only_told else _HEADERS.get(call, ())))
+        statuses = {openai_status(one) if is_openai(path) else one for one in _errors(call, operation)}
         errors = {
-            str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in _errors(call, operation)
+            str(status): {"$ref": f"#/components/responses/{_name(status, openai=is_openai(path))}"}
+            for status in statuses
         }
         operation["responses"] = dict(sorted((errors | responses).items()))
     return document
@@ -86,8 +95,12 @@ def _errors(call: str, operation: Mapping[str, Any]) -> Iterator[int]:
     yield from _CONFLICTS.get(call, ())
 
 
-def _name(status: int) -> str:
-    return HTTPStatus(status).name.title().replace("_", "")
+def _name(status: int, *, openai: bool = False) -> str:
+    return ("OpenAI" if openai else "") + HTTPStatus(status).name.title().replace("_", "")
+
+
+def _openai_problem(status: int) -> dict[str, Any]:
+    return _problem(status) | {"content": _OPENAI_CONTENT}
 
 
 def _problem(status: int) -> dict[str, Any]:

@@ -93,6 +93,11 @@ class SessionKeys:
         return self._key("boundaries")
 
     @property
+    def events(self) -> str:
+        """The last events."""
+        return self._key("events")
+
+    @property
     def finished(self) -> str:
         """The ids of read documents."""
         return self._key("finished")

@@ -22,6 +22,7 @@ __all__ = [
     "DetailsBody",
     "ModelBody",
     "ModelsBody",
+    "OpenAIErrorBody",
     "OpenAIRequest",
     "OpenAIUsage",
 ]
@@ -293,6 +294,19 @@ class ChatChunk(BaseModel):
         """One choice, the role with its first piece."""
         role = fields.pop("role", None)
         return cls(choices=[_ChunkChoice(delta=_Delta(role=role, content=text), finish_reason=finish_reason)], **fields)
+
+
+class _Error(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIErrorBody(BaseModel):
+    """An error, in OpenAI's form."""
+
+    error: _Error
 
 
 class ModelBody(BaseModel):

@@ -30,8 +30,8 @@ __all__ = ["Scheduler"]
 Key = tuple[str, str]
 _log = logging.getLogger(__name__)
 _LONGEST_LOOK_S = 1.0
-_READING_WAITS_S = 0.25
-"""Reading gets a step after so long, however many answers are under way."""
+_READING_WAITS_S = 2.0
+"""Reading gets a step after so long, however long the answers are that are under way."""
 
 
 class Scheduler:
@@ -151,17 +151,18 @@ class Scheduler:
 
     async def _read_step(self) -> None:
         """Read the next segment of as many texts as fit into a batch, each in its turn."""
-        self._read_s = time.monotonic()
         batch, tokens, desks = self._turns.choose(self._settings.max_batch_lanes)
+        self._read_s = started_s = time.monotonic()
         if not batch:
             return
         sessions = [desk.reading.key[1] for desk in desks]
         counts: Attributes = {"rmt.lanes": len(batch), "rmt.tokens": tokens, "rmt.session_ids": sessions}
         with span("step", counts) as step:
             await self._workroom.on_engine(partial(self.engine.read, batch))
+        self._read_s = time.monotonic()
         for desk in desks:
             desk.step = step.get_span_context()
-        self._metrics.step_seconds.observe(time.monotonic() - self._read_s)
+        self._metrics.step_seconds.observe(self._read_s - started_s)
         self._metrics.step_lanes.observe(len(batch))
         self._metrics.lane_segments.inc(len(batch))
         self._metrics.tokens_read.inc(tokens)

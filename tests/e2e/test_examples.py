@@ -12,7 +12,7 @@ import pytest
 from tests.serving import ServerProcess
 
 EXAMPLES = Path(__file__).parents[2] / "clients" / "examples"
-FILLER = (Path(__file__).parents[2] / "README.md").read_text()[:3000]
+FILLER = (Path(__file__).parents[2] / "LICENSE").read_text()[:3000]
 
 
 @pytest.fixture(scope="module")

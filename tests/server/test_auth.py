@@ -16,7 +16,8 @@ from rmt_server.app import openapi
 from rmt_server.auth import SCOPES as EVERY_SCOPE
 from rmt_server.auth import new_key
 from rmt_server.embedded_redis import EmbeddedRedis
-from rmt_server.routes import answers, documents, events, health, sessions, snapshots
+from rmt_server.openai_errors import is_openai
+from rmt_server.routes import answers, documents, events, health, openai, sessions, snapshots, traces
 from rmt_server.routes.scopes import OPEN_PATHS, SCOPES
 
 CALLS = [tuple(call.split(" ")) for call, scope in SCOPES.items() if scope is not None]
@@ -47,7 +48,7 @@ def callers(guarded: Server) -> Iterator[dict[str, Api]]:
 
 
 def filled(path: str) -> str:
-    return path.format(sid="ses_x", did="doc_x", snapshot_id="snp_x")
+    return path.format(sid="ses_x", did="doc_x", snapshot_id="snp_x", model="none")
 
 
 def dump(server: EmbeddedRedis) -> dict[bytes, bytes]:
@@ -57,7 +58,7 @@ def dump(server: EmbeddedRedis) -> dict[bytes, bytes]:
 
 
 def test_every_route_has_a_scope() -> None:
-    routers = (answers, documents, events, health, sessions, snapshots)
+    routers = (answers, documents, events, health, openai, sessions, snapshots, traces)
     routes = [route for noun in routers for route in noun.router.routes]
     assert all(isinstance(route, APIRoute) for route in routes)
     assert {f"{method} {route.path}" for route in routes for method in route.methods} == SCOPES.keys()
@@ -92,7 +93,9 @@ def test_every_call_needs_a_key(guarded: Server, method: str, path: str) -> None
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == challenge
         assert answer.headers["X-Request-Id"]
-        if method != "HEAD":
+        if is_openai(path):
+            assert answer.json()["error"]["type"] == "authentication_error"
+        elif method != "HEAD":
             assert answer.headers["Content-Type"] == "application/problem+json"
             assert answer.json()["type"] == "urn:rmt-server:problem:unauthorized"
             assert answer.json()["instance"] == filled(path)
@@ -110,6 +113,10 @@ def test_every_call_needs_its_scope_and_no_more(
         assert answer.status_code == 403
         assert f'error="insufficient_scope", scope="{needed}"' in answer.headers["WWW-Authenticate"]
         if method == "HEAD":
+            continue
+        if is_openai(path):
+            assert answer.json()["error"]["type"] == "permission_error"
+            assert repr(needed) in answer.json()["error"]["message"]
             continue
         problem = answer.json()
         assert (problem["type"], problem["required-scope"]) == ("urn:rmt-server:problem:missing-scope", needed)

@@ -10,10 +10,12 @@ from tests.serving import Server
 
 from rmt_server.app import openapi
 from rmt_server.cli import main
+from rmt_server.openai_errors import is_openai
 from rmt_server.schemas import ProblemBody
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+OPENAI = {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIErrorBody"}}}
 HEALTH = {("/livez", "503"), ("/readyz", "503")}
 CONTRACT: Any = openapi()
 OPERATIONS = [(path, method) for path, operations in CONTRACT["paths"].items() for method in operations]
@@ -40,7 +42,7 @@ def test_every_error_is_named_and_a_problem(path: str, method: str) -> None:
         if status[0] in "45" and (path, status) not in HEALTH
     }
     assert errors
-    assert all(one["content"] == PROBLEM for one in errors.values())
+    assert all(one["content"] == (OPENAI if is_openai(path) else PROBLEM) for one in errors.values())
     for status in {"429", "503"} & errors.keys():
         assert errors[status]["headers"]["Retry-After"]["required"]
 

@@ -4,7 +4,7 @@ import ast
 import json
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,13 @@ def refused(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
 # ---------------------------------------------------------------------------- a test for each bound
 
 TESTS = {
+    "`RMT_MAX_ANSWER_LANES`": "test_limits.py::test_answers_side_by_side_at_their_limit",
+    "`RMT_MAX_REREADS`": "test_asking.py::test_too_many_rereadings_are_told_to_come_back",
+    "`RMT_MAX_WAITING_REREADS`": "test_asking.py::test_too_many_rereadings_are_told_to_come_back",
+    "`RMT_AUTO_SNAPSHOTS`": "test_snapshots.py::test_only_the_last_are_kept",
+    "`RMT_TIMELINE_POINTS`": "test_tracing.py::test_a_timeline_is_evenly_spaced_and_bounded",
+    "`RMT_MAX_TIMELINE_BYTES`": "test_tracing.py::test_its_size_is_bounded_too",
+    "`RMT_CHAT_TTL_S`": "test_limits.py::test_what_a_chat_has_read_goes_after_its_time",
     "`RMT_MAX_DOCUMENT_BYTES`": "test_refusals.py::test_exactly_the_limit_is_accepted",
     "`RMT_MAX_CONNECTIONS`": "test_protocol.py::test_as_many_connections_as_allowed_are_served_and_one_more_is_not",
     "`RMT_MAX_HEAD_BYTES`": "test_protocol.py::test_a_head_at_its_limit_is_served_and_one_byte_more_is_not",
@@ -400,7 +407,7 @@ def test_a_question_does_not_wait_for_ever(start_server: ServerFactory, engine: 
 
 
 def test_quotas_over_http(start_server: ServerFactory) -> None:
-    server = start_server(max_tenant_sessions=2, max_tenant_snapshots=1)
+    server = start_server(max_tenant_sessions=2, max_tenant_snapshots=1, auto_snapshots=0)
     sid = server.read(text(500))
     keyed = {"Idempotency-Key": "k"}
     second = server.http.post("/v1/sessions", json={}, headers=keyed)
@@ -470,3 +477,35 @@ def test_what_was_sent_is_found_again_when_no_tokens_are_left(start_server: Serv
     )
     assert (sent.status_code, again.status_code) == (200, 200)
     assert again.json()["id"] == sent.json()["id"]
+
+
+def test_answers_side_by_side_at_their_limit(start_server: ServerFactory, make_engine: Callable[..., Engine]) -> None:
+    """Five questions where two are decoded at once: all are answered, as alone, and never more than two together."""
+    engine = make_engine(max_answer_lanes=2)
+    server = start_server(engine)
+    sid = server.read(text(1500))
+    together: list[int] = []
+    advance = engine.advance
+    under_way: list[Any] = []
+
+    def counted(decoding: Any) -> None:
+        if decoding not in under_way:
+            under_way.append(decoding)
+        together.append(sum(not row.finished for one in under_way for row in one.rows))
+        advance(decoding)
+
+    engine.advance = counted  # type: ignore[method-assign]
+    asked = [f"Where is number {n}?" for n in range(5)]
+    found = server.http.post(f"/v1/sessions/{sid}/answers", json={"questions": asked, "max_tokens": 6}).json()
+    assert max(together) == 2
+    assert [one["guess"] for one in found["answers"]] == [server.ask(sid, one, max_tokens=6)["guess"] for one in asked]
+
+
+def test_what_a_chat_has_read_goes_after_its_time(start_server: ServerFactory) -> None:
+    server = start_server(chat_ttl_s=1)
+    model = server.http.get("/v1/models").json()["data"][0]["id"]
+    messages = [{"role": "system", "content": text(500).decode()}, {"role": "user", "content": "Who?"}]
+    answer = server.http.post("/v1/chat/completions", json={"model": model, "messages": messages}).json()
+    sid = answer["rmt"]["session_id"]
+    assert server.http.get(f"/v1/sessions/{sid}").status_code == 200
+    wait_for(lambda: server.http.get(f"/v1/sessions/{sid}").status_code == 404, 5, "the chat to be forgotten")

@@ -312,7 +312,7 @@ def test_a_snapshot_is_asked_instead_of_the_live_memory(server: Server) -> None:
 
 
 def test_a_snapshot_from_its_making_to_its_end(server: Server) -> None:
-    sid = server.read(DATA, focus=["Who?"])
+    sid = server.read(DATA, focus=["Who?"], auto_snapshots=0)
     made = server.http.post(f"/v1/sessions/{sid}/snapshots", json={"name": "one", "metadata": {"a": "b"}})
     snapshot = made.json()
     path = f"/v1/snapshots/{snapshot['id']}"

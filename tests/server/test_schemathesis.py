@@ -63,10 +63,11 @@ def caller(guarded: Server) -> Iterator[Api]:
 
 
 def existing(caller: Api, call: str) -> dict[str, str]:
-    """Ids of a session, of an open upload in it, and of a snapshot. One that is followed ends soon."""
+    """Ids of a session, of an open upload in it, of a snapshot, and of the model. One that is followed ends soon."""
     sid = caller.session(**({"ttl_s": 1} if call.endswith("/events") else {}))
     snapshot = caller.snapshot(sid)
-    return {"sid": sid, "did": caller.open(sid).rpartition("/")[2], "snapshot_id": snapshot}
+    model = caller.http.get("/v1/models").json()["data"][0]["id"]
+    return {"sid": sid, "did": caller.open(sid).rpartition("/")[2], "snapshot_id": snapshot, "model": model}
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["unknown ids", "known ids"])

@@ -1,4 +1,4 @@
-"""Snapshots to the end: kept by themselves at the end of each document, forked again and again, deleted while in use."""
+"""Snapshots to the end: kept by themselves at the end of documents, forked again and again, deleted while in use."""
 
 import time
 from collections.abc import Callable

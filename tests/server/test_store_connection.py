@@ -66,6 +66,9 @@ async def one_life(store: Store) -> None:
     await store.restore("t", "s", await store.snapshot_state("t", "p"))
     with pytest.raises(FencedError):
         await store.commit(lease, read)
+    await store.keep_lane("t", "s", "lane", b"state")
+    assert await store.kept_lanes("t", "s", ["lane", "other"]) == [b"state", None]
+    assert await store.timeline("t", "s") == []
     await store.report("t", "s", {})
     assert await store.events("t", "s", None)
     assert await store.sweep() == 0

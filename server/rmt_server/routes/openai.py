@@ -45,11 +45,11 @@ async def list_models(model: ModelDep) -> ModelsBody:
     return ModelsBody(data=[_model_body(model)])
 
 
-@router.get("/models/{name}")
-async def get_model(name: str, model: ModelDep) -> ModelBody:
+@router.get("/models/{model}")
+async def get_model(model: str, served: ModelDep) -> ModelBody:
     """Look at a checkpoint."""
-    _require(name, model)
-    return _model_body(model)
+    _require(model, served)
+    return _model_body(served)
 
 
 @router.post("/chat/completions", response_model=ChatBody, responses=_STREAMED, dependencies=[JsonOnly])

@@ -37,7 +37,7 @@ SCOPES: Mapping[str, Scope | None] = {
     "DELETE /v1/snapshots/{snapshot_id}": "write",
     "GET /v1/snapshots/{snapshot_id}/content": "read",
     "GET /v1/models": "read",
-    "GET /v1/models/{name}": "read",
+    "GET /v1/models/{model}": "read",
     "POST /v1/chat/completions": "write",
     "POST /v1/completions": "write",
     "GET /metrics": "admin",
