@@ -28,7 +28,11 @@ ANSWERS = {
         {
             "question": "Where is Mary?",
             "answer": "garden",
-            "confidence": None,
+            "reason": None,
+            "guess": "garden",
+            "confidence": 0.5,
+            "probability": 0.4,
+            "margin": 0.1,
             "mode": "recall",
             "lane": None,
             "finish_reason": "stop",
@@ -60,7 +64,10 @@ def test_what_is_not_given_is_not_sent() -> None:
 
 def test_calls_wait_for_as_long_as_is_documented() -> None:
     client = Path(__file__).resolve().parents[2] / "docs" / "client.md"
-    assert f"wait {READ_TIMEOUT_S:g} s for an answer, except `create_snapshot`" in client.read_text()
+    assert (
+        f"wait {READ_TIMEOUT_S:g} s for an answer, except `create_snapshot`, `trace` and `timeline`"
+        in client.read_text()
+    )
     calls = [
         protocol.status(),
         protocol.create_session("key"),
@@ -70,7 +77,12 @@ def test_calls_wait_for_as_long_as_is_documented() -> None:
         protocol.import_snapshot(b"", name=None),
     ]
     assert {call.request.read_timeout_s for call in calls} == {READ_TIMEOUT_S}
-    assert protocol.create_snapshot("s", name=None, metadata=None).request.read_timeout_s is None
+    patient = [
+        protocol.create_snapshot("s", name=None, metadata=None, ttl_s=None),
+        protocol.trace("s", "Who?", answer=None),
+        protocol.timeline("s", question=None, lane=None),
+    ]
+    assert {call.request.read_timeout_s for call in patient} == {None}
 
 
 def test_ids_are_one_part_of_the_path() -> None:
@@ -149,7 +161,7 @@ def test_the_tree_of_errors_is_drawn_whole() -> None:
 def test_answers_are_read_and_new_fields_ignored() -> None:
     answers = protocol.ask("s", ["Where is Mary?"], None).parse(said(ANSWERS))
     assert answers.answers[0].answer == "garden"
-    assert answers.answers[0].confidence is None
+    assert answers.answers[0].confidence == 0.5
     assert answers.answers[0].usage.completion_tokens == 1
     assert answers.position.revision == 4
 
@@ -158,6 +170,7 @@ def test_times_are_times() -> None:
     snapshot = {
         "id": "n",
         "session_id": None,
+        "document_id": None,
         "name": None,
         "metadata": {},
         "created_at": "2026-01-02T03:04:05.5Z",
