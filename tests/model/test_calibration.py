@@ -1,4 +1,4 @@
-"""Calibration: what probabilities mean, learned from results, kept beside a checkpoint, and never in its fingerprint."""
+"""Calibration: what probabilities mean, learned from results, kept beside a checkpoint, not in its fingerprint."""
 
 import json
 from pathlib import Path
