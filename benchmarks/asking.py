@@ -2,7 +2,7 @@
 
     python -m benchmarks.asking --books FOLDER [--tokens 1000000] [--checkpoint NAME] [--out FILE]
 
-A real server with a bundled checkpoint, `fast` where the processor computes with bfloat16; every figure is taken by HTTP.
+A real server with a bundled checkpoint, `fast` where the processor has bfloat16; every figure is taken by HTTP.
 
 * focuses: a text of 12,000 tokens with 1, 4 and 16 of them; `ratio` is against as many readings with one.
 * first word: of a streamed answer after 1,000 tokens and after `--tokens`, in turns, the median of 15.
