@@ -104,6 +104,22 @@ def test_the_same_texts_are_read_once(start_server: ServerFactory) -> None:
         assert different.usage.prompt_tokens_details.cached_tokens == 0
 
 
+def test_a_document_of_200_000_tokens_is_one_message(client: openai.OpenAI, model: str, server: Server) -> None:
+    document = text(1_000_000, 5).decode()
+
+    def ask(question: str) -> Any:
+        return client.chat.completions.create(model=model, messages=chat(document, question), max_tokens=4)
+
+    first = ask("Where is Mary?")
+    read = server.metric("rmt_tokens_read_total")
+    assert first.usage.prompt_tokens > 200_000
+    assert first.usage.prompt_tokens_details.cached_tokens == 0
+    second = ask("Where is Daniel?")
+    assert server.metric("rmt_tokens_read_total") == read
+    assert second.usage.prompt_tokens_details.cached_tokens > 200_000
+    assert second.rmt["answer"] == server.ask(second.rmt["session_id"], "Where is Daniel?", max_tokens=4)["answer"]
+
+
 def test_the_same_chat_at_the_same_time_is_read_once(start_server: ServerFactory) -> None:
     servers = [start_server(max_unread_bytes=2000) for _ in range(2)]
     name = servers[0].http.get("/v1/models").json()["data"][0]["id"]
