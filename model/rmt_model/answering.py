@@ -207,4 +207,4 @@ def _judged(engine: Engine, candidate: _Candidate, generation: Generation) -> An
 
 
 def _surest(answers: Sequence[Answer]) -> Answer:
-    return max(answers, key=lambda one: one.confidence)
+    return max(answers, key=lambda one: (one.confidence, one.generation.probability))

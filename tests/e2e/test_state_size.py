@@ -25,7 +25,8 @@ def test_a_session_is_as_large_after_a_million_tokens_as_after_ten_thousand(
     """10,000 tokens of ordinary text, then 10 MB in one line without a single space.
 
     Compared is the state's size, and the memory that Redis has in use for all keys of the session, of which one
-    document's record may be some bytes longer than another's. Its last events are bounded by their number.
+    document's record may be some bytes longer than another's. Its last events and the states of its timeline are bounded
+    by their number.
     """
     checkpoint = tiny_checkpoint(base_layers=1, segment_tokens=256)
     server = start_server(make_engine(checkpoint), commit_interval_s=0.5, max_unread_bytes=1 << 20)
@@ -34,10 +35,12 @@ def test_a_session_is_as_large_after_a_million_tokens_as_after_ten_thousand(
     def measured() -> tuple[int, dict[str, int]]:
         session = server.wait_until_read(sid, 100)
         with redis.Redis.from_url(own_redis.url) as bare:
-            *keys, events = SessionKeys("public", sid).all()
-            assert bare.xlen(events) <= KEPT_EVENTS
+            named = SessionKeys("public", sid)
+            assert bare.xlen(named.events) <= KEPT_EVENTS
+            assert 0 < bare.hlen(named.timeline) <= server.app.state.settings.timeline_points
+            keys = set(named.all()) - {named.events, named.timeline}
             used = {key: bare.memory_usage(key, samples=0) for key in keys}
-            assert bare.strlen(SessionKeys("public", sid).all()[1]) == session["state_bytes"]
+            assert bare.strlen(named.all()[1]) == session["state_bytes"]
         return session["tokens"], {key: size for key, size in used.items() if size}
 
     server.send(sid, text(48_000))

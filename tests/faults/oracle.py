@@ -52,11 +52,8 @@ class Oracle:
         engine.close(slots)
         return after
 
-    def answers(self, state: ReaderState, questions: Sequence[str]) -> list[tuple[str, int, float]]:
-        """Answer, lane and confidence of each question."""
+    def answers(self, state: ReaderState, questions: Sequence[str]) -> list[tuple[str, int]]:
+        """Answer and lane of each question."""
         with self._lock:
             asked = [Question(question, None, ANSWER_TOKENS) for question in questions]
-            return [
-                (one.generation.text, one.lane, one.generation.probability)
-                for one in answer(self._engine, state, asked)
-            ]
+            return [(one.generation.text, one.lane) for one in answer(self._engine, state, asked)]

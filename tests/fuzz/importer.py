@@ -27,6 +27,7 @@ from rmt_model.errors import StateError
 from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
 from rmt_model.types import LaneSegment
+from rmt_server.asking import Asking
 from rmt_server.errors import DamagedSnapshotError, RmtServerError, UnprocessableError, WrongCheckpointError
 from rmt_server.metrics import Metrics
 from rmt_server.scheduler import Scheduler
@@ -49,7 +50,8 @@ class Importer:
         self._vocabulary = len(engine.checkpoint.tokenizer.get_vocab())
         settings = Settings()
         store = Store.connect("redis://127.0.0.1:1")  # where a state would go: nobody is asked
-        self._service = Service(store, Scheduler(store, engine, settings, Metrics()), settings)
+        scheduler = Scheduler(store, engine, settings, Metrics())
+        self._service = Service(store, scheduler, Asking(store, scheduler, settings), settings)
 
     def run(self, rng: random.Random) -> Iterator[str]:
         """Some files that were one."""

@@ -39,6 +39,9 @@ class UploadModel:
     owner: str | None = None
     is_held: bool = False
     """Whether the lease's time is not over."""
+    states_along: dict[int, bytes] = field(default_factory=dict)
+    spacing: int = 1
+    last_along: int = 0
 
     def create_session(
         self, tenant: str, sid: str, *, state: StoredState, keep_text: bool, **_: object
@@ -53,6 +56,7 @@ class UploadModel:
                 expires_at=_NEVER,
                 model="m",
                 focus=(),
+                ttl_s=600.0,
                 keep_text=keep_text,
                 metadata={},
                 accepted_bytes=state.read_bytes,
@@ -67,6 +71,8 @@ class UploadModel:
                 pending_documents=0,
                 waiting_segments=0,
                 text_start=state.read_bytes,
+                auto_snapshots=0,
+                aside_bytes=0,
             )
         return self.record
 
@@ -94,7 +100,9 @@ class UploadModel:
         self.blob, self.origin, self.compacted, self.owner = state.blob, state.read_bytes, 0, None
         self.documents.clear()
         self.text.clear()
-        self._stand_at(state, accepted_bytes=state.read_bytes, text_start=state.read_bytes)
+        self.states_along.clear()
+        self.spacing, self.last_along = 1, 0
+        self._stand_at(state, accepted_bytes=state.read_bytes, text_start=state.read_bytes, aside_bytes=0)
         return self.get_session(tenant, sid)
 
     # ------------------------------------------------------------------ documents
@@ -221,7 +229,12 @@ class UploadModel:
         self.get_session(tenant, sid)
         return self._text(start, stop)
 
-    def commit(self, lease: Lease, state: StoredState, finished: tuple[str, ...]) -> Lease:
+    def timeline(self, tenant: str, sid: str) -> list[tuple[int, bytes]]:
+        return sorted(self.states_along.items())
+
+    def commit(
+        self, lease: Lease, state: StoredState, finished: tuple[str, ...], *, timeline_points: int
+    ) -> Lease:
         record = self._fenced(lease)
         if record.revision != lease.session.revision:
             raise _lost(record)
@@ -233,9 +246,21 @@ class UploadModel:
             del self.ends[name]
             self.documents[name] = replace(self.documents[name], read=True)
         self._stand_at(state)
+        self._keep_along(state, timeline_points)
         if not record.keep_text:
             self._drop_text()
         return replace(lease, session=self.get_session("", ""), state=state)
+
+    def _keep_along(self, state: StoredState, most: int) -> None:
+        """Evenly spaced states: when there are too many, every second one goes, the first of them first."""
+        if not most or state.segments < self.last_along + self.spacing:
+            return
+        self.states_along[state.segments], self.last_along = state.blob, state.segments
+        if len(self.states_along) > most:
+            for segments in sorted(self.states_along)[::2]:
+                del self.states_along[segments]
+            self.spacing, self.last_along = 2 * self.spacing, max(self.states_along)
+        self._change(aside_bytes=sum(map(len, self.states_along.values())))
 
     def compact(self, lease: Lease) -> int:
         record = self._fenced(lease)

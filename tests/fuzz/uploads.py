@@ -28,6 +28,7 @@ _TENANT, _SID = "t", "s"
 _NEVER = datetime.fromtimestamp(0, UTC)
 _SIZES = (0, 1, 3, 100, 5000, 65_535, 65_536, 70_000)
 _SEEN_ONE_IN = 8
+_TIMELINE_POINTS = 3
 _NOISE = random.Random(0).randbytes(1 << 20)
 
 
@@ -92,11 +93,11 @@ class Pair:
         assert real == modelled, f"{call}{args} {more}"
         return f"{call}: {_name(real)}"
 
-    def both_leased(self, call: str, index: int, *args: Any) -> str:
+    def both_leased(self, call: str, index: int, *args: Any, **more: Any) -> str:
         """A call with a lease, of each with its own; a lease that comes back takes the old one's place."""
         mine, its = self.leases[index]
-        real = self._outcome(lambda: self.run(getattr(self.store, call)(mine, *args)))
-        modelled = self._outcome(lambda: getattr(self.model, call)(its, *args))
+        real = self._outcome(lambda: self.run(getattr(self.store, call)(mine, *args, **more)))
+        modelled = self._outcome(lambda: getattr(self.model, call)(its, *args, **more))
         assert real == modelled, f"{call}{args} of {its}"
         if isinstance(real, Lease):
             self.leases[index] = (real, modelled)
@@ -115,6 +116,7 @@ class Pair:
     def look(self) -> None:
         """Compare all that can be asked for."""
         self.both("session_state", _TENANT, _SID)
+        self.both("timeline", _TENANT, _SID)
         for name in self.model.documents:
             self.both("get_document", _TENANT, _SID, name)
         if self.model.record is not None:
@@ -265,7 +267,7 @@ def _commit(rng: random.Random, pair: Pair) -> str:
     if rng.random() < 0.1:
         finished = rng.choice((finished[:-1], [name for name, _ in ends], [*finished, "unknown"]))
     state = _state(position, rng.randbytes(rng.choice((0, 5, 100))))
-    return pair.both_leased("commit", _which(rng, pair), state, tuple(finished))
+    return pair.both_leased("commit", _which(rng, pair), state, tuple(finished), timeline_points=_TIMELINE_POINTS)
 
 
 def _renew(rng: random.Random, pair: Pair) -> str:

@@ -39,7 +39,7 @@ def put_line(cells: Iterable[object]) -> None:
 
 def put_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Prints a table for people; without a terminal, lines of values with tabs between."""
-    texts = [["" if cell is None else _text(cell) for cell in row] for row in rows]
+    texts = [["" if cell is None else one_line(_text(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for text in texts:
             typer.echo("\t".join(text))
@@ -50,6 +50,11 @@ def put_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for text in texts:
         table.add_row(*text)
     Console().print(table)
+
+
+def one_line(text: str) -> str:
+    """A text whose ends of lines and control characters, which a terminal would obey, are spaces."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def put_record(record: Mapping[str, object]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rmt_client.cli.options import DEFAULT_URL, ApiKey, AsJson, SessionId, Url, connect
-from rmt_client.cli.output import note, put_json, put_table
+from rmt_client.cli.output import note, one_line, put_json, put_table
 from rmt_client.models import TimelinePoint, Trace
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -41,7 +41,7 @@ def put_trace(found: Trace) -> None:
         return
     sure = "" if found.verified else ", not verified"
     typer.echo(f"bytes {found.bytes[0]} to {found.bytes[1]} (segment {found.segment}{sure}):")
-    typer.echo("\n".join(f"  {line}" for line in found.excerpt.splitlines()))
+    typer.echo("\n".join(f"  {one_line(line)}" for line in found.excerpt.splitlines()))
 
 
 def timeline(
@@ -81,11 +81,11 @@ def _drawn(points: Sequence[TimelinePoint], question: str | None, lane: int) -> 
     if question:
         lines.append(_bars("confidence", points, [point.confidence or 0.0 for point in points], 1.0, last))
     lines.append(f"{'':>12} 0{last:>{_WIDTH - 1},} bytes")
-    said = object()
+    said: str | None = ""
     for point in points if question else ():
         if point.answer != said:
             said = point.answer
-            shown = typer.style("does not know", dim=True) if said is None else point.answer
+            shown = typer.style("does not know", dim=True) if said is None else one_line(said)
             lines.append(f"{point.bytes:>12,} {shown} ({point.confidence or 0:.0%})")
     return lines
 
