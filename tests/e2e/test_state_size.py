@@ -25,8 +25,8 @@ def test_a_session_is_as_large_after_a_million_tokens_as_after_ten_thousand(
     """10,000 tokens of ordinary text, then 10 MB in one line without a single space.
 
     Compared is the state's size, and the memory that Redis has in use for all keys of the session, of which one
-    document's record may be some bytes longer than another's. Its last events and the states of its timeline are bounded
-    by their number.
+    document's record may be some bytes longer than another's. Its last events and the states of its timeline are
+    bounded by their number.
     """
     checkpoint = tiny_checkpoint(base_layers=1, segment_tokens=256)
     server = start_server(make_engine(checkpoint), commit_interval_s=0.5, max_unread_bytes=1 << 20)

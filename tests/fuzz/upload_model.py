@@ -232,9 +232,7 @@ class UploadModel:
     def timeline(self, tenant: str, sid: str) -> list[tuple[int, bytes]]:
         return sorted(self.states_along.items())
 
-    def commit(
-        self, lease: Lease, state: StoredState, finished: tuple[str, ...], *, timeline_points: int
-    ) -> Lease:
+    def commit(self, lease: Lease, state: StoredState, finished: tuple[str, ...], *, timeline_points: int) -> Lease:
         record = self._fenced(lease)
         if record.revision != lease.session.revision:
             raise _lost(record)
