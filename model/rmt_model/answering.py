@@ -13,7 +13,7 @@ from rmt_model.state import ReaderState
 from rmt_model.tokenizer import StreamingTokenizer
 from rmt_model.types import GREEDY, Generation, LaneSegment, Prompt, Sampling
 
-__all__ = ["Answer", "Inquiry", "Question", "answer", "bare", "focus_ids", "lane_of_focus", "normalised"]
+__all__ = ["Answer", "Candidate", "Inquiry", "Question", "answer", "bare", "focus_ids", "lane_of_focus", "normalised"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class Candidate:
     """A prompt, and the lane that it asks."""
 
     lane: int
@@ -71,7 +71,7 @@ class Inquiry:
     """
 
     memory: NDArray[np.float32]
-    candidates: Sequence[Sequence[_Candidate]]
+    candidates: Sequence[Sequence[Candidate]]
 
     @classmethod
     def of(cls, engine: Engine, state: ReaderState, questions: Sequence[Question]) -> "Inquiry":
@@ -90,9 +90,9 @@ class Inquiry:
         contexts = {lane: [*focus_ids(engine, state, lane), *partial] for lane in used}
         candidates = [
             [
-                _Candidate(
+                Candidate(
                     lane,
-                    "focus" if lane == lane_of_focus(question.text, state.focus) else "recall",
+                    "focus" if normalised(question.text) in map(normalised, state.focus[lane : lane + 1]) else "recall",
                     Prompt(
                         slot=used.index(lane),
                         token_ids=[*contexts[lane], *ids],
@@ -146,7 +146,7 @@ def normalised(question: str) -> str:
 def bare(answer: str) -> str:
     """An answer without case, a leading article and a final stop: what answers that are the same have in common."""
     words = answer.casefold().strip(" .").split()
-    return " ".join(words[1:] if words[:1] in (["the"], ["a"], ["an"]) else words)
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ("the", "a", "an") else words)
 
 
 def focus_ids(engine: Engine, state: ReaderState, lane: int) -> list[int]:
@@ -200,7 +200,7 @@ def _decoded(engine: Engine, inquiry: Inquiry, prompts: Sequence[Prompt]) -> lis
     return [row.generation() for row in decoding.rows]
 
 
-def _judged(engine: Engine, candidate: _Candidate, generation: Generation) -> Answer:
+def _judged(engine: Engine, candidate: Candidate, generation: Generation) -> Answer:
     calibration = engine.checkpoint.calibration
     confidence = calibration.confidence(generation.probability, candidate.way)
     return Answer(candidate.lane, candidate.way, generation, confidence, known=confidence >= calibration.least)

@@ -20,6 +20,15 @@ Way = Literal["focus", "recall"]
 _SMALLEST = 1e-9
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require(holds: bool, complaint: str) -> None:
+    if not holds:
+        raise ValueError(complaint)
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """Confidence out of a probability: `sigmoid(slope * logit(probability) + intercept)` (Platt, 1999).
@@ -31,6 +40,11 @@ class Curve:
 
     slope: float = 1.0
     intercept: float = 0.0
+
+    def __post_init__(self) -> None:
+        for number in (self.slope, self.intercept):
+            _require(_is_number(number), "a curve has a slope and an intercept, both numbers")
+        _require(self.slope > 0, "a slope must be above 0")
 
     def confidence(self, probability: float) -> float:
         """How likely it is that an answer of that probability is right, 0 to 1."""
@@ -57,6 +71,11 @@ class Calibration:
     trusted: float = 0.9
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _require(_is_number(self.least) and _is_number(self.trusted), "least and trusted must be numbers")
+        _require(0 <= self.least <= self.trusted <= 1, "0 <= least <= trusted <= 1 must hold")
+        _require(isinstance(self.provenance, dict), "provenance must be an object")
+
     def confidence(self, probability: float, way: Way) -> float:
         """How likely it is that an answer is right, 0 to 1."""
         return (self.focus if way == "focus" else self.recall).confidence(probability)
@@ -77,18 +96,11 @@ class Calibration:
             return cls()
         try:
             return cls._parsed(json.loads(file.read_text("utf-8")))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
             raise CheckpointError(f"{file} does not hold a calibration: {error}") from error
 
     @classmethod
-    def _parsed(cls, raw: dict[str, Any]) -> Self:
-        found = cls(Curve(**raw.pop("focus")), Curve(**raw.pop("recall")), **raw)
-        curves = (found.focus, found.recall)
-        numbers = [number for curve in curves for number in (curve.slope, curve.intercept)]
-        if not all(isinstance(one, float | int) and math.isfinite(one) for one in numbers):
-            raise ValueError("a curve has a slope and an intercept, both numbers")
-        if any(curve.slope <= 0 for curve in curves):
-            raise ValueError("a slope must be above 0")
-        if not 0 <= found.least <= found.trusted <= 1:
-            raise ValueError("0 <= least <= trusted <= 1 must hold")
-        return found
+    def _parsed(cls, raw: object) -> Self:
+        _require(isinstance(raw, dict), "it is no object")
+        assert isinstance(raw, dict)  # noqa: S101
+        return cls(Curve(**raw.pop("focus")), Curve(**raw.pop("recall")), **raw)

@@ -34,7 +34,7 @@ class EngineFullError(RuntimeError):
 class Engine:
     """A checkpoint on a device, with slots that hold lanes' memories between steps.
 
-    Not thread-safe: one thread calls it. Memory is float32 [slots, M, d] on the device and does not travel while a
+    One thread calls what reads and answers. Memory is float32 [slots, M, d] on the device and does not travel while a
     document is read; the vocabulary projection runs only to decode answers.
 
     Attributes:
@@ -55,22 +55,24 @@ class Engine:
         memory_tokens, device = checkpoint.config.memory_tokens, self.model.device
         self._memory = torch.zeros(slots, memory_tokens, self.model.hidden, device=device)
         self._free = list(range(slots))[::-1]
+        with torch.inference_mode():
+            self._fresh = self.model.cell.fresh(1).cpu().numpy().copy()
 
     @property
     def free_slots(self) -> int:
         """Slots that `open` can still hand out."""
         return len(self._free)
 
-    @torch.inference_mode()
     def fresh_state(self, focus: Sequence[str] = ()) -> ReaderState:
         """The state of a session that has read nothing: one lane for each focus, one lane without any.
+
+        Like `check`, it does not touch the device: any thread may call it.
 
         Raises:
             QuestionError: A focus is empty, longer than a segment, or too long for the model beside one.
         """
         self._require_focus(focus)
-        memory = self.model.cell.fresh(max(1, len(focus))).cpu().numpy().copy()
-        return ReaderState(self.checkpoint.fingerprint, tuple(focus), memory)
+        return ReaderState(self.checkpoint.fingerprint, tuple(focus), self._fresh.repeat(max(1, len(focus)), axis=0))
 
     def check(self, state: ReaderState) -> None:
         """Raise StateError unless a state that came from outside fits this engine's model."""

@@ -1,18 +1,20 @@
 """Tracing: which segment of a document an answer came from, found by searching memories along the document.
 
-The search asks memories that were kept along the text, from the end backwards: where the answer is there in all of them
-from some point on, it came with the segments before that point. Those are read once more from the memory before them,
-with more memories kept, until one segment is left. Whether a memory knows an answer need not be monotone along a
-document, so what was found is verified: the segment read alone, by an empty memory, has to give the answer, too.
+The search asks all memories that were kept along the text, and looks from the end backwards for those that have the
+answer where the one before has not: it came with the segments between the two. Those are read once more from the memory
+before them, with more memories kept, until one segment is left. Whether a memory knows an answer need not be monotone
+along a document, so what was found is verified: the segment read alone, by an empty memory, has to give the answer.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 from rmt_model.answering import Answer, Question, bare
 from rmt_model.engine import Engine
+from rmt_model.reader import DOCUMENT_SEPARATOR
 from rmt_model.state import ReaderState
 from rmt_model.tokenizer import TokenizerState
 
@@ -20,9 +22,9 @@ __all__ = ["KEPT_ALONG", "Probe", "Prober", "Trace", "lane_alone", "memory_only"
 
 KEPT_ALONG = 32
 """How many memories are kept while an interval is read once more."""
-_PROBED_AT_ONCE = 12
+_ASKED_AT_ONCE = 32
 _EXCERPT_CHARS = 400
-_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?\n]?[\"')\]]*\s*")
+_SENTENCE = re.compile(r"(?:[^.!?。！？…\n]|[.!?](?![\s\"')\]]|$))*[.!?。！？…\n]?[\"')\]”」』]*\s*")
 _WORD = re.compile(r"\w+")
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -57,7 +59,8 @@ class Trace:
 
     Attributes:
         answer: What was traced.
-        segment: Number of the segment, from 0; None where no memory along the text has that answer.
+        segment: Number of the segment, from 0; None where no memory that was asked has that answer and the one before
+            has not.
         start: Its first byte, give or take a character.
         stop: The byte behind it.
         excerpt: What of its text is closest to question and answer.
@@ -75,34 +78,41 @@ class Trace:
 
 
 async def trace(
-    engine: Engine, prober: Prober, points: Sequence[ReaderState], question: Question, answer: str | None = None
+    engine: Engine,
+    prober: Prober,
+    points: Sequence[ReaderState],
+    question: Question,
+    answer: str | None = None,
+    *,
+    document_ends: Sequence[int] = (),
 ) -> Trace:
     """Find the segment that an answer came from.
 
     Args:
-        engine: Knows tokens and segments; it is not run here.
+        engine: Knows tokens and an empty memory; nothing is read or asked with it here.
         prober: Asks and reads.
-        points: States of one lane along the document, in order: the first has read nothing, the last all.
+        points: States of one lane along the text, in order: the first has read nothing, the last all.
         question: What is asked.
         answer: What to trace; None traces what the last point answers.
+        document_ends: See `text_end`.
     """
     last = points[-1]
     (now,) = await prober.ask([last], question)
     traced = answer if answer is not None else now.generation.text
-    search = _Search(prober, question, traced)
+    search = _Search(engine, prober, question, traced, document_ends)
+    if not bare(traced):
+        return search.without_a_place()
     if search.is_wanted(now) and not (await search.has([last]))[0]:
-        return await _in_the_tail(engine, prober, search, last)
+        return await search.in_the_tail(last)
     tried: list[tuple[ReaderState, ReaderState]] = []
-    for before, after in await search.transitions(points):
+    for before, after in await search.beginnings(points):
         step = await search.narrowed(before, after)
         if step is None:
             continue
         tried.append(step)
-        if await search.alone(engine, *step):
-            return await _found(engine, prober, search, step, verified=True)
-    if tried:
-        return await _found(engine, prober, search, tried[0], verified=False)
-    return Trace(traced, None, 0, 0, "", verified=False, probes=search.probes)
+        if await search.alone(*step):
+            return await search.found(*step, verified=True)
+    return await search.found(*tried[0], verified=False) if tried else search.without_a_place()
 
 
 def lane_alone(state: ReaderState, lane: int) -> ReaderState:
@@ -116,123 +126,117 @@ def memory_only(state: ReaderState) -> ReaderState:
     return replace(state, pending=(), tokenizer=TokenizerState(bytes_fed=state.tokenizer.bytes_fed))
 
 
-def text_end(engine: Engine, state: ReaderState) -> int:
-    """The byte of the document behind the last segment in the memory.
+def text_end(engine: Engine, state: ReaderState, document_ends: Sequence[int] = ()) -> int:
+    """The byte of the text behind the last segment in the memory.
 
     It is exact to the character for tokenizers whose tokens spell the text as it is, which those of bytes do.
+
+    Args:
+        engine: Knows what tokens say.
+        state: The state.
+        document_ends: Where documents end, in order: what stands between two of them are tokens, but no bytes.
     """
     waiting = engine.checkpoint.text_of(state.pending).encode(errors="replace")
-    behind = len(state.tokenizer.held.encode()) + len(state.tokenizer.undecoded) + len(waiting)
-    return max(0, state.bytes_read - behind)
+    end = state.bytes_read - len(state.tokenizer.held.encode()) - len(state.tokenizer.undecoded) - len(waiting)
+    for boundary in sorted({one for one in document_ends if one < state.bytes_read}, reverse=True):
+        if boundary < end:
+            break
+        end = min(end + len(DOCUMENT_SEPARATOR), boundary)
+    return max(0, end)
 
 
 class _Search:
     """Asks memories, each once, and remembers what they said."""
 
-    def __init__(self, prober: Prober, question: Question, traced: str) -> None:
-        self.question = question
-        self.traced = traced
+    def __init__(
+        self, engine: Engine, prober: Prober, question: Question, traced: str, document_ends: Sequence[int]
+    ) -> None:
+        self._engine = engine
         self._prober = prober
+        self._question = question
+        self._traced = traced
+        self._document_ends = document_ends
         self._known: dict[int, Answer] = {}
-
-    @property
-    def probes(self) -> list[Probe]:
-        return [Probe(segment, self._known[segment]) for segment in sorted(self._known)]
-
-    async def ask(self, states: Sequence[ReaderState]) -> list[Answer]:
-        new = [state for state in states if state.segments_read not in self._known]
-        if new:
-            answers = await self._prober.ask([memory_only(state) for state in new], self.question)
-            self._known |= {state.segments_read: one for state, one in zip(new, answers, strict=True)}
-        return [self._known[state.segments_read] for state in states]
 
     async def has(self, states: Sequence[ReaderState]) -> list[bool]:
         """Which of these memories have the answer."""
-        return [self.is_wanted(one) for one in await self.ask(states)]
+        new = [state for state in states if state.segments_read not in self._known]
+        for start in range(0, len(new), _ASKED_AT_ONCE):
+            some = new[start : start + _ASKED_AT_ONCE]
+            answers = await self._prober.ask([memory_only(state) for state in some], self._question)
+            self._known |= {state.segments_read: one for state, one in zip(some, answers, strict=True)}
+        return [self.is_wanted(self._known[state.segments_read]) for state in states]
 
     def is_wanted(self, answer: Answer) -> bool:
         """Whether it is what is traced, but for case, an article and a final stop."""
-        return bare(answer.generation.text) == bare(self.traced)
+        return bare(answer.generation.text) == bare(self._traced)
 
-    async def transitions(self, points: Sequence[ReaderState]) -> list[tuple[ReaderState, ReaderState]]:
-        """Neighbouring points of which the later one has the answer and the earlier has not, the last pair first."""
-        while True:
-            count = len(points)
-            spread = sorted({round(at * (count - 1) / _PROBED_AT_ONCE) for at in range(_PROBED_AT_ONCE + 1)})
-            some = [points[at] for at in spread]
-            known = await self.has(some)
-            pairs = [
-                (first, second)
-                for first, second, before, after in zip(spread, spread[1:], known, known[1:], strict=False)
-                if after and not before
-            ]
-            if len(pairs) != 1 or pairs[0][1] - pairs[0][0] == 1:
-                break
-            points = points[pairs[0][0] : pairs[0][1] + 1]
-        return [await self._neighbours(points[first : second + 1]) for first, second in reversed(pairs)]
-
-    async def _neighbours(self, points: Sequence[ReaderState]) -> tuple[ReaderState, ReaderState]:
-        """Bisect: the first point has not the answer and the last has; two neighbours of which that is true."""
-        low, high = 0, len(points) - 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if (await self.has([points[middle]]))[0]:
-                high = middle
-            else:
-                low = middle
-        return points[low], points[high]
+    async def beginnings(self, states: Sequence[ReaderState]) -> list[tuple[ReaderState, ReaderState]]:
+        """Neighbours of which the later one has the answer and the earlier has not, the last pair first."""
+        known = await self.has(states)
+        pairs = zip(pairwise(states), pairwise(known), strict=True)
+        return [step for step, (before, after) in pairs if after and not before][::-1]
 
     async def narrowed(self, before: ReaderState, after: ReaderState) -> tuple[ReaderState, ReaderState] | None:
         """Read the segments between two states once more until one is left; None if the answer did not come again."""
         while after.segments_read - before.segments_read > 1:
             kept = await self._prober.read_on(before, after.segments_read, KEPT_ALONG)
-            known = [False, *await self.has(kept)]
-            states = [before, *kept]
-            last = max((at for at in range(1, len(states)) if known[at] and not known[at - 1]), default=None)
-            if last is None:
+            found = await self.beginnings([before, *kept])
+            if not found:
                 return None
-            before, after = states[last - 1], states[last]
+            before, after = found[0]
         return before, after
 
-    async def alone(self, engine: Engine, before: ReaderState, after: ReaderState) -> bool:
+    async def alone(self, before: ReaderState, after: ReaderState) -> bool:
         """Whether an empty memory has the answer when it reads nothing but the segment between two states."""
-        empty = replace(before, memory=engine.fresh_state(before.focus).memory)
-        (read,) = await self._prober.read_on(empty, after.segments_read, 1)
-        (answer,) = await self._prober.ask([memory_only(read)], self.question)
+        (read,) = await self._prober.read_on(self._emptied(before), after.segments_read, 1)
+        (answer,) = await self._prober.ask([memory_only(read)], self._question)
         return self.is_wanted(answer)
 
+    async def found(self, before: ReaderState, after: ReaderState, *, verified: bool) -> Trace:
+        """The answer came with the segment between two states."""
+        return await self._cut_out(before.segments_read, self._end(before), self._end(after), verified=verified)
 
-async def _in_the_tail(engine: Engine, prober: Prober, search: _Search, last: ReaderState) -> Trace:
-    """The answer is in the text that fills no segment yet; verified if that gives it to an empty memory, too."""
-    empty = replace(last, memory=engine.fresh_state(last.focus).memory)
-    (alone,) = await prober.ask([empty], search.question)
-    start, stop = text_end(engine, last), last.bytes_read
-    return await _cut_out(prober, search, last.segments_read, start, stop, verified=search.is_wanted(alone))
+    async def in_the_tail(self, last: ReaderState) -> Trace:
+        """The answer is in the text that fills no segment yet; verified if that gives it to an empty memory, too."""
+        (alone,) = await self._prober.ask([self._emptied(last)], self._question)
+        verified = self.is_wanted(alone)
+        return await self._cut_out(last.segments_read, self._end(last), last.bytes_read, verified=verified)
 
+    def without_a_place(self) -> Trace:
+        """No memory that was asked begins to have the answer."""
+        return Trace(self._traced, None, 0, 0, "", verified=False, probes=self._probes)
 
-async def _found(
-    engine: Engine, prober: Prober, search: _Search, step: tuple[ReaderState, ReaderState], *, verified: bool
-) -> Trace:
-    before, after = step
-    start, stop = text_end(engine, before), text_end(engine, after)
-    return await _cut_out(prober, search, before.segments_read, start, stop, verified=verified)
+    async def _cut_out(self, segment: int, start: int, stop: int, *, verified: bool) -> Trace:
+        text = (await self._prober.text(start, stop)).decode(errors="ignore")
+        excerpt = _excerpt(text, self._question.text, self._traced)
+        return Trace(self._traced, segment, start, stop, excerpt, verified, self._probes)
 
+    def _emptied(self, state: ReaderState) -> ReaderState:
+        return replace(state, memory=self._engine.fresh_state(state.focus).memory)
 
-async def _cut_out(prober: Prober, search: _Search, segment: int, start: int, stop: int, *, verified: bool) -> Trace:
-    text = (await prober.text(start, stop)).decode(errors="ignore")
-    excerpt = _excerpt(text, search.question.text, search.traced)
-    return Trace(search.traced, segment, start, stop, excerpt, verified, search.probes)
+    def _end(self, state: ReaderState) -> int:
+        return text_end(self._engine, state, self._document_ends)
+
+    @property
+    def _probes(self) -> list[Probe]:
+        return [Probe(segment, self._known[segment]) for segment in sorted(self._known)]
 
 
 def _excerpt(text: str, question: str, answer: str) -> str:
     """The sentence that has most words of question and answer, with its neighbours as far as they fit."""
     sentences = [found[0] for found in _SENTENCE.finditer(text) if found[0].strip()]
     if not sentences:
-        return text.strip()[:_EXCERPT_CHARS]
-    asked, said = _words(question), _words(answer)
-    scores = [len(asked & words) + 2 * len(said & words) for words in map(_words, sentences)]
+        return ""
+    asked, said, wanted = _words(question), _words(answer), bare(answer)
+    scores = [
+        (wanted in sentence.casefold(), len(asked & words) + 2 * len(said & words))
+        for sentence, words in zip(sentences, map(_words, sentences), strict=True)
+    ]
     first = last = best = scores.index(max(scores))
     size = len(sentences[best])
+    if size > _EXCERPT_CHARS:
+        return _around(sentences[best], wanted)
     before = after = 0
     while True:
         room = _EXCERPT_CHARS - size
@@ -247,6 +251,13 @@ def _excerpt(text: str, question: str, answer: str) -> str:
             last += 1
             after += len(sentences[last])
         size = before + after + len(sentences[best])
+
+
+def _around(sentence: str, wanted: str) -> str:
+    """Of a sentence that is too long, the part that has the answer in its middle; else its beginning."""
+    at = max(0, sentence.casefold().find(wanted))
+    start = max(0, min(at + len(wanted) // 2 - _EXCERPT_CHARS // 2, len(sentence) - _EXCERPT_CHARS))
+    return sentence[start : start + _EXCERPT_CHARS].strip()
 
 
 def _words(text: str) -> set[str]:

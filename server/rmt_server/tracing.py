@@ -67,7 +67,8 @@ class Tracing:
         if question is not None:
             await self._store.require_tokens(tenant)
             answers = await self._ask(session, [memory_only(state) for state in states], Question(question, lane))
-        return await asyncio.to_thread(self._points, session, states, answers)
+        ends = await self._document_ends(session)
+        return await asyncio.to_thread(self._points, session, states, answers, ends)
 
     async def trace(
         self, tenant: str, sid: str, question: str, answer: str | None = None, listener: Listener = NOBODY
@@ -95,7 +96,8 @@ class Tracing:
             points = await self._lane_points(session, state, now.lane)
         else:
             points = await self._reread_points(session, question, listener)
-        return await trace(self._engine, _Prober(self, session, listener), points, asked, answer)
+        ends = await self._document_ends(session)
+        return await trace(self._engine, _Prober(self, session, listener), points, asked, answer, document_ends=ends)
 
     def _is_trusted(self, now: Answer, answer: str | None) -> bool:
         """Whether the session's own lane knows what is to be traced."""
@@ -130,8 +132,15 @@ class Tracing:
         await self._asking.spend(session.tenant, answers)
         return answers
 
+    async def _document_ends(self, session: SessionRecord) -> list[int]:
+        return await self._store.document_ends(session.tenant, session.id, 0, session.read_bytes)
+
     def _points(
-        self, session: SessionRecord, states: Sequence[ReaderState], answers: Sequence[Answer | None]
+        self,
+        session: SessionRecord,
+        states: Sequence[ReaderState],
+        answers: Sequence[Answer | None],
+        document_ends: Sequence[int],
     ) -> list[TimelinePoint]:
         before = self._engine.fresh_state(session.focus).memory
         points = []
@@ -139,7 +148,7 @@ class Tracing:
             distance = np.linalg.norm((state.memory - before).reshape(state.lanes, -1), axis=1)
             length = np.linalg.norm(before.reshape(state.lanes, -1), axis=1)
             moved = [round(float(one), 4) for one in distance / np.maximum(length, 1e-9)]
-            end = text_end(self._engine, state)
+            end = text_end(self._engine, state, document_ends)
             points.append(TimelinePoint(state.segments_read, end, state.tokens_read, moved, answer))
             before = state.memory
         return points

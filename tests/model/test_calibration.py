@@ -1,6 +1,7 @@
 """Calibration: what probabilities mean, learned from results, kept beside a checkpoint, not in its fingerprint."""
 
 import json
+import math
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ from rmt_model.calibration import CALIBRATION_FILE, Calibration, Curve
 from rmt_model.checkpoint import load_checkpoint, save_checkpoint
 from rmt_model.cli import main
 from rmt_model.errors import CheckpointError
+from rmt_model.evaluation.calibrating import calibrate
 from rmt_model.evaluation.results import Result, ResultsFile, Series
 
 
@@ -48,6 +50,14 @@ def test_it_is_read_from_the_checkpoint_and_changes_no_fingerprint(tiny_checkpoi
         "",
         "[]",
         "{}",
+        "5",
+        "null",
+        '"focus"',
+        '{"focus": 5, "recall": {}}',
+        '{"focus": {"slope": true}, "recall": {}}',
+        '{"focus": {"slope": 1' + "0" * 400 + '}, "recall": {}}',
+        '{"focus": {}, "recall": {}, "provenance": 5}',
+        '{"focus": {}, "recall": {}, "least": "0.1"}',
         '{"focus": {}, "recall": {}, "surprise": 1}',
         '{"focus": {"slope": 0}, "recall": {}}',
         '{"focus": {"slope": -1}, "recall": {}}',
@@ -79,6 +89,40 @@ def write_results(folder: Path, fingerprint: str, *, absent: bool = True, sample
             scores = {} if without else {"accuracy": float(right)}
             results.append(Result(number, scores, "Who?", ("Mary",), "Mary" if right else "John", probability))
         ResultsFile.of(folder, series).append(results)
+
+
+def write_certain_results(folder: Path, fingerprint: str, seed: int) -> None:
+    """Answers that are nearly all certain, and right two times in three: Newton's whole steps run away from those."""
+    folder.mkdir()
+    rng = Random(seed)
+    for mode in ("focus", "recall"):
+        series = Series("planted", "all", mode, 1000, "tokens", 1, {}, fingerprint, "float32")
+        results = []
+        for number in range(800):
+            logit = rng.gauss(4, 3)
+            right = rng.random() < 1 / (1 + math.exp(-(0.5 * logit - 1.2)))
+            probability = 1 / (1 + math.exp(-logit))
+            results.append(Result(number, {"accuracy": float(right)}, "Who?", ("Mary",), "Mary", probability))
+        ResultsFile.of(folder, series).append(results)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_certain_and_wrong_answers_are_fitted_to_the_end(tmp_path: Path, seed: int) -> None:
+    write_certain_results(tmp_path / "results", "its", seed)
+    found, _ = calibrate(tmp_path / "results", "its", least=0.3, trusted=0.8)
+    for curve in (found.focus, found.recall):
+        assert curve.slope == pytest.approx(0.5, abs=0.15)
+        assert curve.intercept == pytest.approx(-1.2, abs=0.6)
+
+
+def test_thresholds_that_contradict_each_other_are_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_results(tmp_path / "results", load_checkpoint(checkpoint).fingerprint)
+    command = ["calibrate", str(tmp_path / "results"), "--checkpoint", str(checkpoint), "--write", "--least", "0.9"]
+    assert main(command) == 1
+    assert "least <= trusted" in capsys.readouterr().err
+    assert not (checkpoint / CALIBRATION_FILE).exists()
 
 
 @pytest.fixture

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rmt_model.answering import Answer, Question
+from rmt_model.answering import Answer, Question, bare
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
 from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
-from rmt_model.tracing import Trace, lane_alone, memory_only, text_end, trace
+from rmt_model.tracing import Trace, _excerpt, lane_alone, memory_only, text_end, trace
 from rmt_model.types import Generation
 
 S = 16
@@ -128,7 +128,7 @@ async def test_the_segment_is_named(engine: Engine, document: Document, segment:
     assert result.stop == text_end(engine, document.states[segment])
     assert document.text[result.start : result.stop].strip()
     assert result.excerpt in document.text[result.start : result.stop].decode()
-    assert told.asked <= 60
+    assert told.asked <= SEGMENTS + 3  # each memory at most once, those with the tail, and that of the segment alone
     assert [probe.segment for probe in result.probes] == sorted({probe.segment for probe in result.probes})
 
 
@@ -142,6 +142,23 @@ async def test_segments_meet_without_gaps(engine: Engine, document: Document) ->
         assert document.text[start:stop].decode() == engine.checkpoint.text_of(list(reader.take()))
 
 
+async def test_what_stands_between_documents_is_no_text(engine: Engine) -> None:
+    """The end of a segment is where its text ends, however many documents lie behind it and ahead."""
+    texts = [f"This is number {n}, and it is here."[: 3 + 7 * n % 31] for n in range(40)]
+    ends = list(accumulate(len(text) for text in texts))
+    reader = Reader(engine.text_tokenizer, S, engine.fresh_state())
+    for text in texts:
+        reader.feed(text.encode())
+        reader.finish_document()
+    said, begun, memory = "", "", engine.fresh_state().memory
+    while reader.waiting:
+        said += engine.checkpoint.text_of(list(reader.take()))
+        end = text_end(engine, reader.state(memory), ends)
+        begun = "".join(texts)[:end]
+        assert said.replace("\n", "") == begun
+    assert len(begun) > ends[-3]
+
+
 async def test_an_answer_that_comes_and_goes_is_traced_to_where_it_is_true(engine: Engine, document: Document) -> None:
     """A memory that knew it by chance before is no place to stop at: the segment alone has to give it."""
     plan, alone = known_from(40)
@@ -149,6 +166,33 @@ async def test_an_answer_that_comes_and_goes_is_traced_to_where_it_is_true(engin
     plan[50] = "forgotten for a moment"
     result = await found(engine, document, prober(engine, document, plan, alone), 5)
     assert (result.segment, result.verified) == (40, True)
+
+
+@pytest.mark.parametrize("spacing", [1, 2, 5, 60])
+async def test_what_was_told_twice_is_traced_to_the_last_place(
+    engine: Engine, document: Document, spacing: int
+) -> None:
+    plan, alone = known_from(5)
+    plan[30:34] = ["the kitchen"] * 4
+    alone[33] = "the garden"
+    result = await found(engine, document, prober(engine, document, plan, alone), spacing)
+    assert (result.segment, result.verified) == (33, True)
+
+
+async def test_what_only_a_few_memories_had_is_found_among_those_that_are_kept(
+    engine: Engine, document: Document
+) -> None:
+    plan, alone = known_from(40)
+    plan[21:25] = ["the kitchen"] * 4
+    alone[20] = "the kitchen"
+    result = await found(engine, document, prober(engine, document, plan, alone), 1, answer="the kitchen")
+    assert (result.segment, result.verified) == (20, True)
+
+
+async def test_no_words_have_no_place(engine: Engine, document: Document) -> None:
+    told = prober(engine, document, [""] * (SEGMENTS + 1), [""] * SEGMENTS)
+    for answer in (None, "", " . "):
+        assert (await found(engine, document, told, 5, answer=answer)).segment is None
 
 
 async def test_what_cannot_be_verified_is_said_so(engine: Engine, document: Document) -> None:
@@ -204,6 +248,22 @@ async def test_the_excerpt_is_the_sentence_that_matters(engine: Engine, document
     told = prober(engine, document, *known_from(segment, apples))
     result = await found(engine, document, told, 1)
     assert apples in result.excerpt
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("静かな朝だった。" * 100 + "マリアは庭にいる。" + "犬が走る。" * 100, "庭"),
+        ("".join(f"id={n} user=u{n} " for n in range(200)), "u155"),
+        ("word " * 300 + "The Garden of stone", "the garden"),
+        ('He said "no." She went to the attic. ' * 30 + 'The fox is in the "red barn." He left. ' * 2, "red barn"),
+    ],
+)
+def test_the_excerpt_has_the_answer_in_any_kind_of_text(text: str, answer: str) -> None:
+    found = _excerpt(text, "Where is it?", answer)
+    assert bare(answer) in found.casefold()
+    assert found in text
+    assert len(found) <= 400
 
 
 def test_parts_of_a_state(engine: Engine, document: Document) -> None:

@@ -5,7 +5,7 @@ answered wrongly, whatever was said.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -79,8 +79,10 @@ def calibrate(folder: Path, fingerprint: str, *, least: float, trusted: float) -
         "results": sorted({_named(file.series) for file in files}),
         "dtypes": sorted({file.series.dtype for file in files}),
     }
-    calibration = Calibration(curves["focus"], curves["recall"], least, trusted, provenance)
-    return calibration, files
+    try:
+        return Calibration(curves["focus"], curves["recall"], least, trusted, provenance), files
+    except ValueError as error:
+        raise DataError(f"no calibration: {error}") from error
 
 
 def table_of_calibration(calibration: Calibration, files: Sequence[ResultsFile]) -> str:
@@ -143,18 +145,26 @@ def _draw(axes: Any, values: Floats, right: Floats, label: str, marker: str, col
 
 
 def _fitted(asked: _Asked, way: Way, folder: Path) -> Curve:
-    """Platt's curve by Newton's method, with a touch of ridge: a few examples must not make it a step."""
+    """Platt's curve by Newton's method, and a touch of ridge: a few examples must not make it a step."""
     if not 0 < asked.right.sum() < asked.right.size:
         raise DataError(f"{folder} holds no results by {way} with right and wrong answers: rmt-model eval planted")
     clipped = asked.probability.clip(_SMALLEST, 1 - _SMALLEST)
     logits = np.log(clipped / (1 - clipped))
     inputs, weights = np.stack((logits, np.ones_like(logits)), axis=1), np.array([1.0, 0.0])
     start = weights.copy()
+
+    def loss(at: Floats) -> float:
+        signed = (inputs @ at) * (1 - 2 * asked.right)
+        return float(np.logaddexp(0, signed).sum() + _RIDGE / 2 * ((at - start) ** 2).sum())
+
     for _ in range(_NEWTON_STEPS):
         predicted = 1 / (1 + np.exp(-(inputs @ weights).clip(-60, 60)))
         slope = inputs.T @ (asked.right - predicted) - _RIDGE * (weights - start)
         bend = (inputs * (predicted * (1 - predicted))[:, None]).T @ inputs + _RIDGE * np.eye(2)
-        weights = weights + np.linalg.solve(bend, slope)
+        step = np.linalg.solve(bend, slope)
+        while loss(weights + step) > loss(weights) and np.abs(step).max() > _SMALLEST:
+            step = step / 2  # the loss is convex, but far from its bottom a whole step goes beyond it
+        weights = weights + step
     if weights[0] <= 0:
         raise DataError(f"by {way}, likelier answers are no more often right in {folder}: measure more of them")
     return Curve(round(float(weights[0]), 4), round(float(weights[1]), 4))
@@ -173,12 +183,17 @@ def _binned(values: Floats) -> list[NDArray[np.bool_]]:
 
 def _auto_lines(calibration: Calibration, files: Sequence[ResultsFile]) -> list[str]:
     """For every series that was asked both ways: recall, what `auto` would answer, and how often it would reread."""
-    by_mode = {(_named(file.series), file.series.mode): file for file in files}
+    recalls, focuses = (
+        {
+            replace(file.series, mode="").file_name: file
+            for file in files
+            if file.series.mode == way and not _is_absent(file.series)
+        }
+        for way in ("recall", "focus")
+    )
     lines = []
-    for name in sorted({_named(file.series) for file in files if not _is_absent(file.series)}):
-        recall, focus = by_mode.get((name, "recall")), by_mode.get((name, "focus"))
-        if recall is None or focus is None:
-            continue
+    for name in sorted(recalls.keys() & focuses.keys()):
+        recall, focus = recalls[name], focuses[name]
         both = [number for number in sorted(recall.results.keys() & focus.results.keys()) if number % 2]
         if not both:
             continue
@@ -187,7 +202,7 @@ def _auto_lines(calibration: Calibration, files: Sequence[ResultsFile]) -> list[
         chosen = [_auto(calibration, *pair) for pair in zip(recalled, reread, strict=True)]
         again = np.mean([calibration.confidence(one.confidence, "recall") < calibration.trusted for one in recalled])
         shares = (np.mean([_is_right(one) for one in answers]) for answers in (recalled, chosen, reread))
-        lines.append(f"{name:56}" + "".join(f"{share:9.1%}" for share in shares) + f"{again:13.1%}")
+        lines.append(f"{_named(recall.series):56}" + "".join(f"{share:9.1%}" for share in shares) + f"{again:13.1%}")
     return lines
 
 

@@ -242,7 +242,9 @@ def _calibrate(options: argparse.Namespace) -> None:
     if options.plot:
         plot_reliability(calibration, files, options.plot, title=f"{directory.name}, examples that were not fitted to")
     if options.write:
-        (directory / CALIBRATION_FILE).write_text(calibration.to_json(), "utf-8")
+        whole = directory / f"{CALIBRATION_FILE}.new"
+        whole.write_text(calibration.to_json(), "utf-8")
+        whole.replace(directory / CALIBRATION_FILE)
     sys.stdout.write(table_of_calibration(calibration, files))
 
 
