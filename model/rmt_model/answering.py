@@ -1,7 +1,7 @@
 """Answering: questions to a reader state. The state is copied into the engine, so asking never changes it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,8 +128,7 @@ def answer(engine: Engine, state: ReaderState, questions: Sequence[Question]) ->
         QuestionError: A question is empty, too long, or names a lane that is not there.
     """
     inquiry = Inquiry.of(engine, state, questions)
-    generations = [one for group in engine.answer_batches(inquiry.prompts) for one in _decoded(engine, inquiry, group)]
-    return inquiry.answers(engine, generations)
+    return inquiry.answers(engine, engine.answer_from(inquiry.memory, inquiry.prompts))
 
 
 def lane_of_focus(question: str, focus: Sequence[str]) -> int | None:
@@ -190,14 +189,6 @@ def _with_whole_segments(
         return engine.memory(slots), tail[whole:]
     finally:
         engine.close(slots)
-
-
-def _decoded(engine: Engine, inquiry: Inquiry, prompts: Sequence[Prompt]) -> list[Generation]:
-    rows = sorted({prompt.slot for prompt in prompts})
-    decoding = engine.decode(inquiry.memory[rows], [replace(one, slot=rows.index(one.slot)) for one in prompts])
-    while not decoding.finished:
-        engine.advance(decoding)
-    return [row.generation() for row in decoding.rows]
 
 
 def _judged(engine: Engine, candidate: Candidate, generation: Generation) -> Answer:

@@ -80,6 +80,10 @@ class Calibration:
         """How likely it is that an answer is right, 0 to 1."""
         return (self.focus if way == "focus" else self.recall).confidence(probability)
 
+    def is_trusted(self, confidence: float, way: Way) -> bool:
+        """Whether `auto` believes an answer of that confidence: reading the text once more for it would be in vain."""
+        return way == "focus" or confidence >= self.trusted
+
     def to_json(self) -> str:
         """`calibration.json`, ready to be written."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"

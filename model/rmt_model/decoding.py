@@ -16,6 +16,7 @@ from rmt_model.types import Generation, Prompt
 __all__ = ["Decoding", "Row"]
 
 _TORN = "\ufffd"
+_LEAST_TEMPERATURE = 1e-6
 
 
 class Decoding:
@@ -36,6 +37,13 @@ class Decoding:
         rows: The answers as they stand, one for each prompt.
     """
 
+    @staticmethod
+    def most_cached(prompts: Sequence[Prompt], memory_tokens: int) -> int:
+        """For how many tokens, padding and answers included, these prompts in one batch may hold keys and values."""
+        own = [(one.context_tokens, len(one.token_ids) - one.context_tokens, one.max_tokens) for one in prompts]
+        width: int = memory_tokens + sum(max(column) for column in zip(*own, strict=True))
+        return len(prompts) * width
+
     def __init__(
         self,
         model: RecurrentMemoryTransformer,
@@ -52,6 +60,11 @@ class Decoding:
         self._chosen = torch.zeros(0, dtype=torch.long)
         if prompts:
             self._prefill(memory, prompts)
+
+    @property
+    def held(self) -> int:
+        """For how many tokens it may come to hold keys and values from now on."""
+        return self.most_cached([row.prompt for row in self._decoded], self._model.config.memory_tokens)
 
     @property
     def finished(self) -> bool:
@@ -117,9 +130,9 @@ class Decoding:
         log_probs = self._model.project(hidden).float().log_softmax(-1)
         best = log_probs.topk(2)
         chosen = best.indices[:, 0].clone()
-        for index, row in enumerate(self._decoded):
-            if row.draws:
-                chosen[index] = row.draw(log_probs[index])
+        drawing = [index for index, row in enumerate(self._decoded) if row.draws]
+        if drawing:
+            chosen[drawing] = _drawn(log_probs[drawing], [self._decoded[index] for index in drawing])
         other = torch.where(chosen == best.indices[:, 0], best.values[:, 1], best.values[:, 0])
         taken = log_probs.gather(1, chosen[:, None])[:, 0]
         for row, *token in zip(self._decoded, chosen.tolist(), taken.tolist(), other.tolist(), strict=True):
@@ -169,16 +182,9 @@ class Row:
         """Nobody wants it any more."""
         self._dropped = True
 
-    def draw(self, log_probs: Tensor) -> int:
-        """A token by its probability: from log probabilities [vocabulary]."""
-        sampling = self.prompt.sampling
-        order = (log_probs / sampling.temperature).softmax(-1).sort(descending=True)
-        reached = order.values.cumsum(-1)
-        # The likeliest tokens that reach `top_p` together: all before the first that reaches it, and that one.
-        count = min(int((reached < sampling.top_p).sum()) + 1, len(reached))
-        drawn = self._random.random() * float(reached[count - 1])
-        index = min(int((reached[:count] <= drawn).sum()), count - 1)
-        return int(order.indices[index])
+    def throw(self) -> float:
+        """The next number that chance gives it, from 0 to below 1."""
+        return self._random.random()
 
     def take(self, token_id: int, log_prob: float, other_log_prob: float) -> None:
         """Add a token, unless the answer has ended already; the other is the best one that was not taken."""
@@ -190,8 +196,10 @@ class Row:
         if token_id == self._eos_token_id:
             self._stopped = True
             return
-        text = self._text_of(self._token_ids).lstrip()
-        ends = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        text = self._text_of(self._token_ids)
+        blank = len(text) - len(text.lstrip())
+        # White space in front of an answer ends none, but may be the beginning of a stop text.
+        ends = [at for stop in self._stops if (at := text.find(stop, max(0, blank + 1 - len(stop)))) >= 0]
         self._stopped = bool(ends)
         self._visible = text[: min(ends)] if ends else text
 
@@ -206,7 +214,7 @@ class Row:
         if self.finished:
             return self._visible.strip()
         known = self._visible.rstrip(_TORN)
-        return known[: len(known) - max(map(partial(_begun, known), self._stops), default=0)].rstrip()
+        return known[: len(known) - max(map(partial(_begun, known), self._stops), default=0)].strip()
 
     def generation(self) -> Generation:
         """The answer as it stands."""
@@ -218,6 +226,25 @@ class Row:
             prompt_tokens=len(self.prompt.token_ids),
             completion_tokens=len(self._token_ids),
         )
+
+
+def _drawn(log_probs: Tensor, rows: Sequence[Row]) -> Tensor:
+    """A token for each row by its probability: from log probabilities [rows, vocabulary], [rows]."""
+    samplings = [row.prompt.sampling for row in rows]
+    temperature, top_p, thrown = (
+        torch.tensor(values, device=log_probs.device)[:, None]
+        for values in (
+            [max(one.temperature, _LEAST_TEMPERATURE) for one in samplings],
+            [one.top_p for one in samplings],
+            [row.throw() for row in rows],
+        )
+    )
+    order = (log_probs / temperature).softmax(-1).sort(descending=True)
+    reached = order.values.cumsum(-1)
+    # The likeliest tokens that reach `top_p` together: all before the first that reaches it, and that one.
+    last = (reached < top_p).sum(-1, keepdim=True).clamp(max=reached.shape[-1] - 1)
+    index = (reached <= thrown * reached.gather(-1, last)).sum(-1, keepdim=True).minimum(last)
+    return order.indices.gather(-1, index)[:, 0]
 
 
 def _begun(text: str, stop: str) -> int:

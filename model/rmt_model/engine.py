@@ -24,7 +24,7 @@ __all__ = ["Engine", "EngineFullError"]
 
 _LARGEST_VALUE = 1_000_000
 _ANSWER_TOKENS = 32_768
-"""Most tokens, padding and answers included, whose keys and values a batch of answers holds."""
+"""Most tokens, padding and answers included, whose keys and values all answers under way hold together."""
 
 
 class EngineFullError(RuntimeError):
@@ -170,17 +170,20 @@ class Engine:
         decoding.step()
 
     def answer(self, prompts: Sequence[Prompt]) -> list[Generation]:
-        """Answer each prompt to a lane, in batches; no lane's memory changes.
+        """Answer each prompt to a lane; no lane's memory changes.
 
         Raises:
             QuestionError: The model has too few positions for a prompt and its answer.
         """
+        slots = sorted({prompt.slot for prompt in prompts})
+        return self.answer_from(self.memory(slots), [replace(one, slot=slots.index(one.slot)) for one in prompts])
+
+    def answer_from(self, memory: NDArray[np.float32], prompts: Sequence[Prompt]) -> list[Generation]:
+        """Answer each prompt, in batches; for arguments and errors see `decode`."""
         self.require_answerable(prompts)
         generations: list[Generation] = []
         for group in self.answer_batches(prompts):
-            slots = sorted({prompt.slot for prompt in group})
-            memory = self.memory(slots)
-            decoding = self.decode(memory, [replace(one, slot=slots.index(one.slot)) for one in group])
+            decoding = self.decode(memory, group)
             while not decoding.finished:
                 self.advance(decoding)
             generations += [row.generation() for row in decoding.rows]
@@ -194,14 +197,17 @@ class Engine:
             yield prompts[start : start + count]
             start += count
 
-    def answers_at_once(self, prompts: Sequence[Prompt]) -> int:
-        """How many of the first prompts are decoded in one batch: the cache that they take is bounded."""
-        longest = 0
-        for count, prompt in enumerate(prompts[: self.max_answer_lanes], 1):
-            longest = max(longest, len(prompt.token_ids) + prompt.max_tokens)
-            if count > 1 and count * longest > _ANSWER_TOKENS:
-                return count - 1
-        return min(len(prompts), self.max_answer_lanes)
+    def answers_at_once(self, prompts: Sequence[Prompt], beside: Sequence[Decoding] = ()) -> int:
+        """How many of the first prompts may be decoded in a batch: the cache of all batches together is bounded.
+
+        A single prompt is never too long where no other batch is under way.
+        """
+        room = _ANSWER_TOKENS - sum(one.held for one in beside)
+        fits = 0 if beside else 1
+        some = prompts[: self.max_answer_lanes]
+        while fits < len(some) and Decoding.most_cached(some[: fits + 1], self.checkpoint.config.memory_tokens) <= room:
+            fits += 1
+        return min(fits, len(some))
 
     def require_answerable(self, prompts: Sequence[Prompt]) -> None:
         """Raise QuestionError unless the model has enough positions for each prompt and its answer."""

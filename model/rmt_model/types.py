@@ -29,7 +29,8 @@ class Sampling:
     Attributes:
         temperature: What the logits are divided by; 0 takes the likeliest token.
         top_p: Only the likeliest tokens that have this probability together are drawn from, above 0 up to 1.
-        seed: The same one draws the same answer, whatever else is decoded beside it; None draws another each time.
+        seed: The same one draws the same answer, as far as rounding does not depend on what else is decoded beside it
+            (in bfloat16 it may); None draws another each time.
         stop: Texts that end the answer, besides the checkpoint's; they are not part of it.
     """
 

@@ -219,8 +219,7 @@ class Asking:
         await self._store.spend(tenant, sum(one.prompt_tokens + one.completion_tokens for one in generations))
 
     def _is_trusted(self, reply: Reply) -> bool:
-        """Whether reading the text once more for it would be in vain: it is sure enough, or that was done."""
-        return reply.answer.way == "focus" or reply.answer.confidence >= self._checkpoint.calibration.trusted
+        return self._checkpoint.calibration.is_trusted(reply.answer.confidence, reply.answer.way)
 
     def check_questions(self, questions: Sequence[str]) -> None:
         """Refuse what could not be answered, before anybody waits for it.

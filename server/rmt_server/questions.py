@@ -193,7 +193,8 @@ class QuestionQueue:
         """Read the prompts that come next, those of all calls in one batch, and choose their first tokens."""
         room = self._room
         rows = [(call, prompt) for call in self._begun for prompt in call.prompts_left][: max(0, room)]
-        count = self._engine.answers_at_once([prompt for _, prompt in rows])
+        beside = [batch.decoding for batch in self._batches]
+        count = self._engine.answers_at_once([prompt for _, prompt in rows], beside)
         if not count:
             return
         calls = [call for call, _ in rows[:count]]

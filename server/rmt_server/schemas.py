@@ -132,7 +132,9 @@ class AnswerRequest(_Request):
     top_p: float = Field(
         1.0, gt=0, le=1, description="Draw only from the likeliest tokens of this probability together."
     )
-    seed: int | None = Field(None, ge=0, lt=1 << 63, description="The same one draws the same answer.")
+    seed: int | None = Field(
+        None, ge=0, lt=1 << 63, description="The same one draws the same answer; in bfloat16 mostly."
+    )
     stop: Stop = []
     trace: bool = Field(False, description="Find the part of the text that each answer came from.")
     stream: bool = Field(False, description="Answer with server-sent events: words of the answers as they are decoded.")

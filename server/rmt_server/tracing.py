@@ -103,7 +103,7 @@ class Tracing:
         """Whether the session's own lane knows what is to be traced."""
         if answer is not None and bare(answer) != bare(now.generation.text):
             return now.way == "focus"
-        return now.way == "focus" or now.confidence >= self._engine.checkpoint.calibration.trusted
+        return self._engine.checkpoint.calibration.is_trusted(now.confidence, now.way)
 
     async def _lane_points(self, session: SessionRecord, state: ReaderState, lane: int) -> list[ReaderState]:
         """One lane's states along the text: with nothing read, those of the timeline, and now."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rmt_model.checkpoint import load_checkpoint
-from rmt_model.decoding import Decoding
+from rmt_model.decoding import Decoding, Row, _drawn
 from rmt_model.engine import Engine
 from rmt_model.types import GREEDY, Generation, LaneSegment, Prompt, Sampling
 
@@ -97,16 +97,13 @@ def test_a_seed_draws_the_same_whatever_is_decoded_beside_it(engine: Engine, mem
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.6)])
 def test_tokens_are_drawn_by_their_probability(temperature: float, top_p: float) -> None:
     """400 seeds draw the first token: no more than 5 standard deviations from what softmax and nucleus say."""
-    from rmt_model.decoding import Row
-
     logits = torch.tensor([2.0, 1.5, 1.0, 0.0, -1.0])
     wanted = (logits / temperature).softmax(-1)
     kept = wanted.cumsum(-1) - wanted < top_p
     wanted = torch.where(kept, wanted, 0.0) / wanted[kept].sum()
-    drawn: Counter[int] = Counter()
-    for seed in range(400):
-        row = Row(Prompt(0, [1], 5, sampling=Sampling(temperature, top_p, seed)), "", lambda _: "", None)
-        drawn[row.draw(logits.log_softmax(-1))] += 1
+    samplings = [Sampling(temperature, top_p, seed) for seed in range(400)]
+    rows = [Row(Prompt(0, [1], 5, sampling=one), "", lambda _: "", None) for one in samplings]
+    drawn = Counter(_drawn(logits.log_softmax(-1).expand(400, -1), rows).tolist())
     for token, share in enumerate(wanted.tolist()):
         spread = (400 * share * (1 - share)) ** 0.5
         assert abs(drawn[token] - 400 * share) <= 5 * spread
@@ -137,6 +134,12 @@ def test_the_margin_bounds_every_other_answer(engine: Engine, memory: Any) -> No
     assert max(others) <= found.probability - found.margin + 1e-9
 
 
+def test_hardly_any_temperature_takes_the_likeliest() -> None:
+    logits = torch.tensor([[2.0, 2.5, 1.0], [0.0, -1.0, 3.0]])
+    rows = [Row(Prompt(0, [1], 5, sampling=Sampling(5e-324, 1.0, 1)), "", lambda _: "", None) for _ in range(2)]
+    assert _drawn(logits.log_softmax(-1), rows).tolist() == [1, 2]
+
+
 TextOf = Callable[[Sequence[int]], str]
 
 
@@ -160,6 +163,9 @@ def spoken(engine: Engine, memory: Any, words: Sequence[str], sampling: Sampling
         (["x", "\ufffd", "y"], (), "x\ufffdy", 3),
         (["so ", " ", " on"], (), "so   on", 3),
         (["stop"], ("stop",), "", 1),
+        ([" END", "more"], (" END",), "", 1),
+        ([" ", "\n", "END", "more"], ("\nEND",), "", 3),
+        ([" \n\n", "one", "\n\n", "two"], ("\n\n",), "one", 3),
     ],
 )
 @torch.inference_mode()
@@ -214,4 +220,6 @@ def test_a_batch_of_answers_is_bounded(engine: Engine) -> None:
     assert engine.answers_at_once(long) == 3
     assert engine.answers_at_once([Prompt(0, [1] * 90_000, 10)]) == 1
     assert engine.answers_at_once([]) == 0
+    contexts = [Prompt(0, [1] * 8000, 10, context_tokens=7900), Prompt(1, [1] * 8000, 10, context_tokens=10)]
+    assert engine.answers_at_once(contexts * 2) == 2  # padded beside each other, each takes nearly twice its length
     assert [len(group) for group in engine.answer_batches([*short, *long])] == [8, 8, 4, 3, 2]

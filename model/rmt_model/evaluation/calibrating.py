@@ -200,7 +200,7 @@ def _auto_lines(calibration: Calibration, files: Sequence[ResultsFile]) -> list[
         recalled = [recall.results[number] for number in both]
         reread = [focus.results[number] for number in both]
         chosen = [_auto(calibration, *pair) for pair in zip(recalled, reread, strict=True)]
-        again = np.mean([calibration.confidence(one.confidence, "recall") < calibration.trusted for one in recalled])
+        again = np.mean([not _is_trusted(calibration, one) for one in recalled])
         shares = (np.mean([_is_right(one) for one in answers]) for answers in (recalled, chosen, reread))
         lines.append(f"{_named(recall.series):56}" + "".join(f"{share:9.1%}" for share in shares) + f"{again:13.1%}")
     return lines
@@ -208,10 +208,14 @@ def _auto_lines(calibration: Calibration, files: Sequence[ResultsFile]) -> list[
 
 def _auto(calibration: Calibration, recalled: Result, reread: Result) -> Result:
     """What `auto` answers: what was recalled where that is trusted, else the surer of both."""
-    before = calibration.confidence(recalled.confidence, "recall")
-    if before >= calibration.trusted:
+    if _is_trusted(calibration, recalled):
         return recalled
+    before = calibration.confidence(recalled.confidence, "recall")
     return reread if calibration.confidence(reread.confidence, "focus") >= before else recalled
+
+
+def _is_trusted(calibration: Calibration, recalled: Result) -> bool:
+    return calibration.is_trusted(calibration.confidence(recalled.confidence, "recall"), "recall")
 
 
 def _named(series: Series) -> str:
