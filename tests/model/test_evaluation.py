@@ -206,6 +206,22 @@ def test_planted(
     assert places == {0, 1, 2, 3}
 
 
+def test_what_is_asked_of_a_document_that_does_not_say(
+    tiny_tokenizer: Tokenizer, background: Background, encode: Callable[[str], list[int]]
+) -> None:
+    examples = PlantedExamples("seen", SEEN_KINDS, 600, background, encode, others=3, seed=1, absent=True)
+    assert examples.group == "seen absent"
+    for number in range(40):
+        example = examples.example(number)
+        text = tiny_tokenizer.decode(example.ids.tolist())
+        asked, *others = draw_facts(rng_of(1, "planted", "seen absent", 600, number), "validation", 4, SEEN_KINDS)
+        assert (example.question, example.answers) == (asked.question, (asked.answer,))
+        assert set(stated(example, tiny_tokenizer)) == {fact.statement for fact in others}
+        assert asked.statement not in text
+        assert asked.answer.removeprefix("the ") not in text
+        assert examples.scores(example, asked.answer) == {}
+
+
 def test_documents_alone_and_as_one_block_in_a_haystack(
     tmp_path: Path, tiny_tokenizer: Tokenizer, background: Background, encode: Callable[[str], list[int]]
 ) -> None:
