@@ -76,11 +76,7 @@ class Engine:
 
     def check(self, state: ReaderState) -> None:
         """Raise StateError unless a state that came from outside fits this engine's model."""
-        wanted = (self.checkpoint.config.memory_tokens, self.model.hidden)
-        if state.memory.shape[1:] != wanted:
-            raise StateError(
-                f"the state's memory is {list(state.memory.shape)}; the model's is [lanes, {wanted[0]}, {wanted[1]}]"
-            )
+        self._require_memory(state.memory)
         if np.abs(state.memory).max() > _LARGEST_VALUE:
             raise StateError(f"the state's memory holds values beyond {_LARGEST_VALUE:,}: reading on would overflow")
         vocabulary = self.model.backbone.get_input_embeddings().num_embeddings
@@ -92,6 +88,13 @@ class Engine:
             self._require_focus(state.focus)
         except QuestionError as error:
             raise StateError(f"the state has a focus that nothing can read for: {error}") from error
+
+    def _require_memory(self, memory: NDArray[np.float32]) -> None:
+        wanted = (self.checkpoint.config.memory_tokens, self.model.hidden)
+        if memory.shape[1:] != wanted:
+            raise StateError(
+                f"the state's memory is {list(memory.shape)}; the model's is [lanes, {wanted[0]}, {wanted[1]}]"
+            )
 
     def _require_focus(self, focus: Sequence[str]) -> None:
         config = self.checkpoint.config
@@ -119,7 +122,10 @@ class Engine:
 
         Raises:
             EngineFullError: Fewer slots are free than there are lanes.
+            StateError: The memory is not one of this model.
         """
+        if not isinstance(memory, int):
+            self._require_memory(memory)
         lanes = memory if isinstance(memory, int) else len(memory)
         if lanes > len(self._free):
             raise EngineFullError(f"{lanes} lanes asked for, {len(self._free)} of {len(self._memory)} slots are free")

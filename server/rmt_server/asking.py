@@ -57,6 +57,11 @@ class Asking:
         self._settings = settings
         self._checkpoint = scheduler.engine.checkpoint
 
+    @property
+    def fingerprint(self) -> str:
+        """The checkpoint that is asked."""
+        return self._checkpoint.fingerprint
+
     async def wait_until_read(self, tenant: str, sid: str, listener: Listener = NOBODY) -> SessionRecord:
         """Wait until all that a session has accepted by now is in its memory.
 

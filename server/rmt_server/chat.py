@@ -11,10 +11,12 @@ import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from rmt_model.state import ReaderState
-from rmt_server.asking import Asking, Reply
+from rmt_server.asking import Asking, Reply, has_text
 from rmt_server.errors import (
+    BusyError,
     CompletedUploadError,
     DocumentNotFoundError,
     QuestionTooLongError,
@@ -36,11 +38,12 @@ __all__ = ["MOST_TEXTS", "Chat", "ChatAnswer", "ServedModel", "Turn"]
 MOST_TEXTS = 512
 """Texts of one chat: a session keeps the records of its last documents only."""
 _LOOK_S = 0.1
-_STILL_S = 15.0
-"""An upload of another call that does not move for so long is gone: this call goes on with it."""
+_STILL_S = 2.0
+"""An upload of another call that does not move for so long: this call goes on with it, whatever became of that one."""
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _ASKS = re.compile(r"(?:question|query|q)[ \t]*:[ \t]*", re.IGNORECASE)
-_ANSWER_COMES = re.compile(r"\s*\b(?:answer|a)[ \t]*:\s*\Z", re.IGNORECASE)
+_ANSWER_COMES = re.compile(r"\b(?:answer|a)[ \t]*:\Z", re.IGNORECASE)
+_PROMPT_CHARS = 64
 _BEGUN_AT, _WHOLE = "texts_before", "whole"
 
 
@@ -113,56 +116,91 @@ class Chat:
         else:
             texts, question = self._split(turn.texts)
             self._asking.check_questions([question])
-            session, cached = await self._read(tenant, texts, listener)
+            await self._store.require_tokens(tenant)
+            session, cached = await self._read(tenant, texts, listener, rereads=manner.mode == "reread")
         answers = await self._asking.answer(tenant, session.id, [question], manner, listener)
         return ChatAnswer(answers.replies[0], session.id, answers.state.tokens, min(cached, answers.state.tokens))
 
     def _split(self, texts: Sequence[str]) -> tuple[list[str], str]:
-        """What is to be read, and the question behind it.
-
-        The last text is the question, unless it has a text in front of that: then it is what follows the last blank
-        line, or the last line.
-        """
+        """What is to be read, and the question behind it."""
         *before, last = texts
-        last = _ANSWER_COMES.sub("", last).strip()
-        head, question = "", last
-        if self._holds_more_than_a_question(last, alone=not before):
-            blanks = list(_BLANK_LINE.finditer(last))
-            at, end = blanks[-1].span() if blanks else (last.rfind("\n"), last.rfind("\n") + 1)
-            head, question = last[: max(0, at)], last[end:]
-        read = [text for text in (*before, head) if text.strip()]
+        read = [text for text in before if text.strip()]
+        head, question = self._parted(_without_prompt(last), alone=not read)
+        read += [head.rstrip()] if head.strip() else []
         if len(read) > MOST_TEXTS:
             raise UnprocessableError(f"{len(read)} messages; the limit is {MOST_TEXTS}. Join them, or use a session.")
-        return read, _ASKS.sub("", question.strip(), count=1) if _ASKS.match(question.strip()) else question.strip()
+        question = question.strip()
+        label = _ASKS.match(question)
+        return read, question[label.end() :] if label else question
 
-    def _holds_more_than_a_question(self, text: str, *, alone: bool) -> bool:
-        last_line = text.rpartition("\n")[2].strip()
-        if "\n" in text and _ASKS.match(last_line):
-            return True
-        if alone and _BLANK_LINE.search(text):
-            return True
+    def _parted(self, text: str, *, alone: bool) -> tuple[str, str]:
+        """The last text: what of it is to be read, and the question.
+
+        It is the question, unless it says where that begins, stands alone and has a blank line, or is too long for one:
+        then the question is what follows the last blank line, or the last line.
+        """
+        line = text.rfind("\n") + 1
+        if line and _ASKS.match(text[line : line + _PROMPT_CHARS].lstrip()):
+            return text[: line - 1], text[line:]
+        is_long, blank = self._is_too_long(text), self._last_blank_line(text)
+        if blank is not None and (alone or is_long) and not self._is_too_long(text[blank.end() :]):
+            return text[: blank.start()], text[blank.end() :]
+        return (text[: line - 1], text[line:]) if line and is_long else ("", text)
+
+    def _last_blank_line(self, text: str) -> re.Match[str] | None:
+        """The last blank line, as far as what follows it may be a question."""
+        start = max(0, len(text) - self._settings.max_question_bytes - _PROMPT_CHARS)
+        return next(reversed([*_BLANK_LINE.finditer(text, start)]), None)
+
+    def _is_too_long(self, text: str) -> bool:
         try:
-            self._asking.check_questions([text or "?"])
+            self._asking.check_questions([text.strip() or "?"])
         except QuestionTooLongError:
-            return "\n" in text
+            return True
         return False
 
-    async def _read(self, tenant: str, texts: Sequence[str], listener: Listener) -> tuple[SessionRecord, int]:
-        """The session whose documents are these texts, and how many of its tokens had been read before."""
-        creations = _creations(texts)
-        for count in range(len(texts), -1, -1):
-            known = await self._find(tenant, creations[count].new_id("ses", tenant))
-            if known is not None and known.metadata.get(_WHOLE):
-                break
-        else:
-            known, count = None, 0
+    async def _read(
+        self, tenant: str, texts: Sequence[str], listener: Listener, *, rereads: bool
+    ) -> tuple[SessionRecord, int]:
+        """The session whose documents are these texts, and how many of its tokens had been read before.
+
+        For who `rereads` it is one that has the first text, too, and not only the memory of it.
+        """
+        creations = self._creations(texts)
+        known, count = await self._longest_known(tenant, creations)
+        if rereads and known is not None and not (count == len(texts) and has_text(known)):
+            creations = self._creations(texts, b"with text")
+            known = await self._find_whole(tenant, creations[-1])
+            count = len(texts) if known is not None else 0
         if known is not None and count == len(texts):
-            return known, known.tokens
+            return await self._prolonged(known), known.tokens
         session = await self._begin(tenant, creations[-1], known, count, listener)
         for number in range(int(session.metadata.get(_BEGUN_AT, "0")), len(texts)):
             await self._append(tenant, session.id, creations[number + 1], texts[number].encode())
         whole = {**session.metadata, _WHOLE: "yes"}
         return await self._store.update_session(tenant, session.id, metadata=whole), session.tokens
+
+    async def _longest_known(self, tenant: str, creations: Sequence[Creation]) -> tuple[SessionRecord | None, int]:
+        """The session that has read most of the texts from the first on, and how many."""
+        for count in range(len(creations) - 1, -1, -1):
+            known = await self._find_whole(tenant, creations[count])
+            if known is not None:
+                return known, count
+        return None, 0
+
+    async def _find_whole(self, tenant: str, creation: Creation) -> SessionRecord | None:
+        try:
+            known = await self._store.get_session(tenant, creation.new_id("ses", tenant))
+        except SessionNotFoundError:
+            return None
+        return known if known.metadata.get(_WHOLE) else None
+
+    async def _prolonged(self, session: SessionRecord) -> SessionRecord:
+        """A session that is asked stays; it is not told so at every question."""
+        left_s = (session.expires_at - datetime.now(UTC)).total_seconds()
+        if left_s > session.ttl_s / 2:
+            return session
+        return await self._store.update_session(session.tenant, session.id, ttl_s=session.ttl_s)
 
     async def _begin(
         self, tenant: str, creation: Creation, known: SessionRecord | None, count: int, listener: Listener
@@ -183,9 +221,15 @@ class Chat:
         )
 
     async def _append(self, tenant: str, sid: str, creation: Creation, text: bytes) -> None:
-        """Send a text as a document, or wait for another call that sends it; go on where that one broke off."""
-        did = creation.new_id("doc", tenant, sid)
+        """Send a text as a document, or wait for another call that sends it; go on where that one broke off.
+
+        Raises:
+            BusyError: Something else was being sent to the session for longer than a caller may wait.
+        """
+        did, until_s = creation.new_id("doc", tenant, sid), time.monotonic() + self._settings.read_wait_s
         while not await self._sent_by_another(tenant, sid, did):
+            if time.monotonic() >= until_s:
+                raise BusyError(f"Session {sid} is being sent something else.", retry_after_s=5.0)
             try:
                 document = await self._store.create_document(tenant, sid, did, len(text), creation.asked)
                 if not document.complete:
@@ -213,21 +257,22 @@ class Chat:
                 return False
             await asyncio.sleep(_LOOK_S)
 
-    async def _find(self, tenant: str, sid: str) -> SessionRecord | None:
-        try:
-            return await self._store.get_session(tenant, sid)
-        except SessionNotFoundError:
-            return None
+    def _creations(self, texts: Sequence[str], kind: bytes = b"") -> list[Creation]:
+        """How the session of each beginning of these texts is known again, the one without any first."""
+        digest = hashlib.sha256(b"chat" + kind + self._asking.fingerprint.encode()).digest()
+        creations = [Creation(digest.hex(), "chat")]
+        for text in texts:
+            digest = hashlib.sha256(digest + hashlib.sha256(text.encode()).digest()).digest()
+            creations.append(Creation(digest.hex(), "chat"))
+        return creations
 
 
-def _creations(texts: Sequence[str]) -> list[Creation]:
-    """How the session of each beginning of these texts is known again: the one without any first."""
-    digest = hashlib.sha256(b"chat").digest()
-    creations = [Creation(digest.hex(), "chat")]
-    for text in texts:
-        digest = hashlib.sha256(digest + hashlib.sha256(text.encode()).digest()).digest()
-        creations.append(Creation(digest.hex(), "chat"))
-    return creations
+def _without_prompt(text: str) -> str:
+    """A text without surrounding white space and the words that ask for the answer behind it."""
+    stripped = text.strip()
+    start = max(0, len(stripped) - _PROMPT_CHARS)
+    prompt = _ANSWER_COMES.search(stripped, start)
+    return stripped[: prompt.start()].rstrip() if prompt else stripped
 
 
 async def _pieces(text: bytes) -> AsyncIterator[bytes]:

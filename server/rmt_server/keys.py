@@ -9,6 +9,7 @@
 ``rmt:{tenant:sid}:boundaries``         zset    ends of complete documents still to be read, by offset
 ``rmt:{tenant:sid}:finished``           list    ids of read documents, the oldest first
 ``rmt:{tenant:sid}:snapshots``          zset    index of the session's snapshots, by creation
+``rmt:{tenant:sid}:ends``               list    ids of snapshots that were kept by themselves, the oldest first
 ``rmt:{tenant:sid}:lanes``              hash    lanes that reread the text: name -> state, ``n:name`` -> turn
 ``rmt:{tenant:sid}:timeline``           hash    states along the text, evenly spaced: number of segments -> state
 ``rmt:{tenant:sid}:events``             stream  the last events of the session, for whoever follows it
@@ -98,11 +99,6 @@ class SessionKeys:
         return self._key("events")
 
     @property
-    def finished(self) -> str:
-        """The ids of read documents."""
-        return self._key("finished")
-
-    @property
     def lanes(self) -> str:
         """Lanes that reread the text."""
         return self._key("lanes")
@@ -120,7 +116,12 @@ class SessionKeys:
     def all(self) -> tuple[str, ...]:
         """Every key of the session, in the order in which ``prelude.lua`` names them."""
         names = ("state", "text", "tail", "documents", "boundaries", "finished")
-        return (self.session, *map(self._key, names), self.snapshots, *map(self._key, ("events", "lanes", "timeline")))
+        return (
+            self.session,
+            *map(self._key, names),
+            self.snapshots,
+            *map(self._key, ("events", "lanes", "timeline", "ends")),
+        )
 
     @classmethod
     def of_member(cls, member: bytes) -> "SessionKeys":

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rmt_server.chat import Turn
 from rmt_server.manner import Manner, Mode
-from rmt_server.schemas import Stop
+from rmt_server.schemas import Stop, without_surrogates
 from rmt_server.settings import MOST_ENTRIES
 
 __all__ = [
@@ -45,6 +45,8 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (None, ["text"]),
 }
 """Values that change nothing; others are refused."""
+_DEPTH = 5
+"""From a request to the text of a part of a message."""
 
 
 class _Part(BaseModel):
@@ -103,6 +105,11 @@ class OpenAIRequest(BaseModel):
     session_id: str | None = Field(
         default=None, description="Not OpenAI's: ask this session instead of reading the texts before the question."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_characters(cls, value: object) -> object:
+        return without_surrogates(value, depth=_DEPTH)
 
     @model_validator(mode="after")
     def _is_done_here(self) -> Self:

@@ -34,8 +34,8 @@ async def with_progress(
     """Do what a caller waits for; when the caller leaves, it is cancelled.
 
     Who asks for events is told `progress` and `reread` while it is waited for, and at the end the `result`: the body,
-    status and headers that the plain call answers with; or the `error`. Until there is something to tell nothing is
-    sent, so what is refused at once is refused with its status, as in the plain call.
+    status and headers that the plain call answers with; or the `error`. Until there is something to tell, or the first
+    ping is due, nothing is sent: so what is refused at once is refused with its status, as in the plain call.
 
     Args:
         request: The request, of which the whole body has been read.
@@ -92,9 +92,12 @@ class News(Listener):
         self._session, self._reread, self._words = None, None, {}
 
     async def first(self, request: Request, task: "asyncio.Task[Any]") -> None:
-        """Wait until there is something to tell; what fails before that, or has no caller any more, is raised."""
+        """Wait until there is something to tell, or it is time for a sign of life.
+
+        What fails before that, or has no caller any more, is raised.
+        """
         try:
-            await unless_disconnected(request, self.wait_beside(task, None))
+            await unless_disconnected(request, self.wait_beside(task, request.app.state.settings.event_ping_s))
             if task.done():
                 task.result()
         except BaseException:

@@ -175,8 +175,6 @@ class Reading(TextIntoLanes):
                 raise FencedError(str(error)) from error
             for _ in finished:
                 self._finished.popleft()
-            if self._kept_ends.maxlen and finished:
-                await self._store.drop_old_ends(self.lease.session, len(finished))
         self.contact_s = time.monotonic()
         if self.lease.session.keep_text:
             await self._store.compact(self.lease)

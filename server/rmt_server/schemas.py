@@ -34,6 +34,7 @@ __all__ = [
     "TraceBody",
     "TraceRequest",
     "UsageBody",
+    "without_surrogates",
 ]
 
 _Texts = Annotated[list[str], Field(max_length=MOST_ENTRIES)]
@@ -56,10 +57,10 @@ class _Request(BaseModel):
     @classmethod
     def _whole_characters(cls, value: object) -> object:
         """JSON can write half a surrogate pair, which no UTF-8 text can hold: it becomes U+FFFD."""
-        return _without_surrogates(value, depth=2)
+        return without_surrogates(value, depth=2)
 
 
-def _without_surrogates(value: object, depth: int) -> object:
+def without_surrogates(value: object, depth: int) -> object:
     """The same without half characters, as deep as the models go; what they refuse for its length is left alone."""
     if isinstance(value, list | dict) and len(value) > MOST_ENTRIES:
         return value
@@ -67,9 +68,9 @@ def _without_surrogates(value: object, depth: int) -> object:
         case str():
             return _SURROGATE.sub("\ufffd", value)
         case list() if depth:
-            return [_without_surrogates(one, depth - 1) for one in value]
+            return [without_surrogates(one, depth - 1) for one in value]
         case dict() if depth:
-            return {_without_surrogates(key, 0): _without_surrogates(one, depth - 1) for key, one in value.items()}
+            return {without_surrogates(key, 0): without_surrogates(one, depth - 1) for key, one in value.items()}
     return value
 
 

@@ -68,6 +68,7 @@ class Service:
 
         Raises:
             KeyReusedError: Its key belongs to another creation.
+            WrongCheckpointError: Another checkpoint made the state.
         """
         if model not in (None, self._checkpoint.name, self._checkpoint.fingerprint):
             raise ModelNotFoundError(model)
@@ -76,6 +77,7 @@ class Service:
             state = await self._snapshot(tenant, from_snapshot)
         elif state is None:
             state = self._fresh(focus)
+        self._asking.require_own(state.fingerprint)
         session = await self._store.create_session(
             tenant,
             creation.new_id("ses", tenant),

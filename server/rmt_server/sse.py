@@ -17,6 +17,8 @@ __all__ = ["MEDIA_TYPE", "PING", "EventStream", "accepts_events", "events_conten
 MEDIA_TYPE = "text/event-stream"
 PING = format_sse_event(comment="ping")
 _TEXT = {"type": "string"}
+_ENDS_OF_LINES = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
+"""Characters at which some clients end a line, though neither JSON nor events do."""
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -46,7 +48,7 @@ def sse_event(name: str, data: BaseModel | Mapping[str, Any], event_id: str | No
 
 def _json(data: BaseModel | Mapping[str, Any]) -> str:
     plain = data.model_dump(mode="json") if isinstance(data, BaseModel) else data
-    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).translate(_ENDS_OF_LINES)
 
 
 class EventStream(StreamingResponse):

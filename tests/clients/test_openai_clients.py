@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -14,6 +14,8 @@ from langchain_openai import ChatOpenAI
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai_like import OpenAILike
 from tests.serving import Server, ServerFactory, text
+
+from rmt_model.engine import Engine
 
 DOCUMENT = text(8000).decode()
 UNKNOWN = "The document does not say."
@@ -193,6 +195,9 @@ def test_completions(client: openai.OpenAI, model: str, server: Server) -> None:
         ("Mary went home.\n \nJohn left.\n\nQuestion: Who?\nAnswer:", "Mary went home.\n \nJohn left.", "Who?"),
         ("Mary went home.\nQuery: Who?\nAnswer: ", "Mary went home.", "Who?"),
         (DOCUMENT + "\nWho went home?", DOCUMENT, "Who went home?"),
+        ("Intro.\n\n" + DOCUMENT + "\nQuestion: Who?\nAnswer:", "Intro.\n\n" + DOCUMENT, "Who?"),
+        ("Intro.\n\n" + DOCUMENT + "\nWho?", "Intro.\n\n" + DOCUMENT, "Who?"),
+        (DOCUMENT + " " * 100_000 + "\n\n" + "Who?" + " " * 100_000, DOCUMENT, "Who?"),
     ],
 )
 def test_a_single_message_holds_text_and_question(
@@ -203,6 +208,78 @@ def test_a_single_message_holds_text_and_question(
     )
     wanted = plain_answer(server, question, *([document] if document else []), max_tokens=6)
     assert found.choices[0].message.content == wanted["answer"]
+
+
+def test_a_blank_message_is_none(client: openai.OpenAI, model: str, server: Server) -> None:
+    found = client.chat.completions.create(model=model, messages=chat(" ", "Mary went home.\n\nWho?"), max_tokens=6)
+    assert found.choices[0].message.content == plain_answer(server, "Who?", "Mary went home.", max_tokens=6)["answer"]
+
+
+def test_half_a_character_is_replaced(server: Server, model: str) -> None:
+    parts = '[{"type": "text", "text": "Mary went \\ud83d"}]'
+    messages = f'[{{"role": "user", "content": {parts}}}, {{"role": "user", "content": "Who \\udc00?"}}]'
+    head = {"Content-Type": "application/json"}
+    body = f'{{"model": "{model}", "messages": {messages}}}'
+    found = server.http.post("/v1/chat/completions", content=body, headers=head)
+    assert found.status_code == 200, found.text
+    wanted = plain_answer(server, "Who \ufffd?", "Mary went \ufffd")
+    assert found.json()["choices"][0]["message"]["content"] == wanted["answer"]
+    broken = server.http.post("/v1/completions", content='{"model": "a\\ud800", "prompt": "Who?"}', headers=head)
+    assert broken.status_code == 404
+
+
+def test_another_checkpoint_reads_the_chat_anew(
+    start_server: ServerFactory, make_engine: Callable[..., Engine], tiny_checkpoint: Callable[..., Any]
+) -> None:
+    """One of the same shape whose memories mean something else, beside the first on one Redis."""
+    server, other = start_server(), start_server(make_engine(tiny_checkpoint(seed=77)))
+    messages = [chat(DOCUMENT, "Who?"), chat(DOCUMENT, "Who?", "Mary.", "Where?")]
+    for one in messages:
+        answers = {}
+        for url in (server.url, other.url):
+            with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+                model = client.models.list().data[0].id
+                answers[url] = client.chat.completions.create(model=model, messages=one, max_tokens=4)
+        assert len({answer.model_extra["rmt"]["session_id"] for answer in answers.values()}) == 2
+
+
+def test_rereading_has_all_texts_whatever_was_cached(client: openai.OpenAI, model: str, server: Server) -> None:
+    document = text(3000, 11).decode()
+
+    def ask(*texts: str, mode: str) -> Any:
+        return client.chat.completions.create(
+            model=model, messages=chat(document, *texts), max_tokens=4, extra_body={"mode": mode}
+        ).model_extra["rmt"]
+
+    first = ask("Who?", mode="recall")
+    assert ask("Who?", mode="reread")["session_id"] == first["session_id"]  # it has the text
+    ask("Who?", "Mary.", "Where?", mode="recall")  # a session that begins with the memory of the first
+    again = ask("Who?", "Mary.", "Where?", mode="reread")
+    assert again["mode"] == "reread"
+    session = server.look(again["session_id"])
+    assert session["accepted_bytes"] == len(document) + len("Who?") + len("Mary.")
+    assert ask("Who?", "Mary.", "Where?", mode="reread")["session_id"] == again["session_id"]
+
+
+def test_a_chat_that_is_asked_stays(start_server: ServerFactory) -> None:
+    server = start_server(chat_ttl_s=4)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        model = client.models.list().data[0].id
+        for _ in range(4):
+            found = client.chat.completions.create(model=model, messages=chat(DOCUMENT, "Who?"), max_tokens=2)
+            time.sleep(1.5)
+        assert found.usage is not None
+        assert found.usage.prompt_tokens_details.cached_tokens > 0
+
+
+def test_an_upload_that_somebody_left_open_ends_the_wait(start_server: ServerFactory) -> None:
+    server = start_server(read_wait_s=3)
+    name = server.http.get("/v1/models").json()["data"][0]["id"]
+    body = {"model": name, "messages": chat(DOCUMENT, "Who?"), "max_tokens": 2}
+    sid = server.http.post("/v1/chat/completions", json=body).json()["rmt"]["session_id"]
+    server.open(sid, b"never to be ended")
+    again = server.http.post("/v1/chat/completions", json=body)
+    assert again.status_code == 503 or again.json()["rmt"]["session_id"] == sid
 
 
 def test_a_session_is_asked_instead(client: openai.OpenAI, model: str, server: Server) -> None:

@@ -32,6 +32,13 @@ def rmt_command(server: Server, *arguments: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+def test_any_character_comes_through_a_stream(rmt: Client, server: Server) -> None:
+    question = "Where is Mary?\u2028\u2029\x85 Here?"
+    *_, answer = rmt.stream_answer(server.read(b"Mary went home. "), question, max_tokens=2)
+    assert isinstance(answer, Answer)
+    assert answer.question == question
+
+
 def test_words_and_then_the_answer(rmt: Client, sid: str) -> None:
     *words, answer = rmt.stream_answer(sid, "Where is Mary?", max_tokens=16)
     assert isinstance(answer, Answer)

@@ -98,6 +98,43 @@ def test_they_go_with_their_session_and_others_stay(start_server: ServerFactory)
     assert server.http.get(f"/v1/snapshots/{asked_for}").status_code == 200
 
 
+def test_a_restore_leaves_those_before_it_to_go_in_their_turn(start_server: ServerFactory) -> None:
+    server = start_server(auto_snapshots=2)
+    sid = server.session()
+    empty = server.snapshot(sid)
+    for turn in range(3):
+        key = {"Idempotency-Key": "the same document again"}
+        documents = [
+            server.send(sid, DOCUMENTS[2 * turn % 5][: 1000 + turn], wait=True, headers=key)["id"],
+            server.send(sid, DOCUMENTS[2 * turn % 5 + 1], wait=True)["id"] if turn < 2 else None,
+        ]
+        wait_for(lambda: len(kept(server, sid)) == 3, what="two ends and the snapshot that was asked for")
+        newest = {one["document_id"]: one for one in listed(server, sid)}
+        assert newest[documents[0]]["bytes"] == 1000 + turn  # not what stood there before the restore
+        assert server.http.post(f"/v1/sessions/{sid}/restore", json={"snapshot": empty}).status_code == 200
+    assert server.http.delete(f"/v1/sessions/{sid}").status_code == 204
+    left = [one["id"] for one in server.http.get("/v1/snapshots", params={"limit": 100}).json()["snapshots"]]
+    assert left == [empty]
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2])
+def test_none_is_left_of_a_session_that_is_deleted_while_it_is_read(
+    start_server: ServerFactory, engine: Engine, throttle: Throttle, after_s: float
+) -> None:
+    server = start_server(engine, commit_interval_s=0.01, auto_snapshots=64)
+    sid = server.session()
+    throttle.seconds = 0.01
+    for number in range(30):
+        server.send(sid, DOCUMENTS[number % 5][:300])
+    time.sleep(after_s)
+    assert server.http.delete(f"/v1/sessions/{sid}").status_code == 204
+    throttle.seconds = 0.0
+    other = server.session(auto_snapshots=0)
+    server.send(other, DOCUMENTS[0], wait=True)
+    wait_for(lambda: server.metric("rmt_readings") == 0, what="the reader to let go")
+    assert server.http.get("/v1/snapshots", params={"limit": 100}).json()["snapshots"] == []
+
+
 def test_they_live_as_long_as_their_session_would(start_server: ServerFactory) -> None:
     server = start_server()
     sid = server.session(ttl_s=2)

@@ -137,6 +137,7 @@ async def test_a_session_expires_as_one(bench) -> None:
     lease = await bench.read(await bench.lease(), 200_000, "d", timeline_points=3)
     await bench.store.keep_lane("t", "s", "name", b"lane")
     await bench.store.create_snapshot("t", "p", session_id="s", model="m", state=STATE, ttl_s=60)
+    await bench.store.create_snapshot("t", "e", session_id="s", model="m", state=STATE, ttl_s=60, auto_snapshots=3)
     await bench.store.compact(lease)
     mine = set(bench.keys.all()) & bench.names()
     assert mine == set(bench.keys.all()) - {"rmt:{t:s}:boundaries"}
@@ -146,6 +147,7 @@ async def test_a_session_expires_as_one(bench) -> None:
     assert (await bench.store.list_sessions("t")).items == ()
     assert await bench.store.lease("t", "s", "a", 1000) is None
     await bench.store.delete_snapshot("t", "p")
+    await bench.store.delete_snapshot("t", "e")
     assert bench.names() == set()
 
 

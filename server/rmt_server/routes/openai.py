@@ -149,7 +149,7 @@ class _Call:
             yield sse_data(error_document(self._request, error))
             return
         if not answer.reply.answer.known:
-            yield sse_data(piece(f" ({UNKNOWN})" if told else UNKNOWN, None))
+            yield sse_data(piece(f"\n{UNKNOWN}" if told else UNKNOWN, None))
         yield sse_data(piece(None, _reason(answer), rmt=_details(answer)))
         if self._tells_usage:
             last = piece(None, None, usage=_usage(answer))

@@ -1,7 +1,8 @@
 -- In front of every script on a session: its keys, the clock, and what the scripts say alike.
 -- A script answers {'ok', ...} or a refusal {name, ...}; what refuses has changed nothing.
 
-local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS, EVENTS, LANES, TIMELINE = unpack(KEYS)
+local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS, EVENTS, LANES, TIMELINE, ENDS =
+  unpack(KEYS)
 local NO_SESSION, FENCED = {'session'}, {'fenced'}
 
 -- A record without its state is what a torn log of Redis can leave: nothing that could be read on.

@@ -144,14 +144,15 @@ class Sessions(Metered):
         await self._usage.change(tenant, Amount(kept_bytes=session.kept_bytes - answer[3]))
         return await self._woken(keys, session, now_ms=answer[2])
 
-    async def delete_session(self, tenant: str, sid: str) -> None:
-        """Delete a session with all that belongs to it, except its snapshots."""
+    async def _delete_session(self, tenant: str, sid: str) -> list[bytes]:
+        """Delete a session with all that belongs to it but its snapshots; ids of those that were kept by themselves."""
         keys = SessionKeys(tenant, sid)
         answer = await self._redis.run_on_session("delete_session", keys)
         fields = fields_of(answer[1])
         await self._index(tenant).remove(entry(int(fields["created_ms"]), sid))
         await self._usage.change(tenant, -held(load_session(tenant, sid, fields)))
         await self._redis.command("ZREM", READY, keys.member)
+        return list(answer[2])
 
     async def _made_before(self, keys: SessionKeys, asked: str) -> SessionRecord | None:
         known = await self._redis.command("HGET", keys.session, "asked")

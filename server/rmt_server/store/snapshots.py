@@ -41,6 +41,7 @@ class Snapshots(Sessions):
         *,
         session_id: str | None,
         document_id: str = "",
+        auto_snapshots: int | None = None,
         model: str,
         state: StoredState,
         ttl_s: float,
@@ -52,7 +53,7 @@ class Snapshots(Sessions):
         """Keep a state: a session's (see ``session_state``) or, without ``session_id``, an imported one.
 
         Doing it again with the same id changes nothing and returns the snapshot as it stands. ``asked`` is a digest
-        of what the creation asks for.
+        of what the creation asks for. With ``auto_snapshots`` it is one of so many that the session keeps by itself.
 
         Raises:
             KeyReusedError: There is a snapshot of this id, for which something else was asked.
@@ -78,37 +79,34 @@ class Snapshots(Sessions):
         if not answer[2]:
             await self._usage.change(tenant, -share)
         snapshot = await self.get_snapshot(tenant, snapshot_id)
-        await self._list(snapshot, entry(int(answer[1]), snapshot_id))
+        most = "" if auto_snapshots is None else auto_snapshots
+        await self._list(snapshot, entry(int(answer[1]), snapshot_id), most)
         return snapshot
 
     async def keep_end(self, session: SessionRecord, document_id: str, state: StoredState) -> None:
         """Keep the state at the end of a document, for as long as the session lives without a change.
+
+        The session keeps the last so many, and none once it is gone.
 
         Raises:
             QuotaExceededError: The tenant has as many snapshots, or keeps as much, as it may.
         """
         await self.create_snapshot(
             session.tenant,
-            _id_of_end(session.id, document_id),
+            _id_of_end(session.id, document_id, state.digest),
             session_id=session.id,
             document_id=document_id,
+            auto_snapshots=session.auto_snapshots,
             model=session.model,
             state=state,
             ttl_s=session.ttl_s,
             focus=session.focus,
         )
 
-    async def drop_old_ends(self, session: SessionRecord, finished: int) -> None:
-        """Drop the automatic snapshots that are one too many now that so many documents more were read."""
-        newest = session.auto_snapshots
-        key = SessionKeys(session.tenant, session.id).finished
-        old = await self._redis.command("LRANGE", key, -newest - finished, -newest - 1)
-        await self._drop_ends(session, old)
-
-    async def _drop_ends(self, session: SessionRecord, document_ids: Sequence[bytes]) -> None:
-        for document_id in document_ids:
+    async def _drop_ends(self, tenant: str, snapshot_ids: Sequence[bytes]) -> None:
+        for snapshot_id in snapshot_ids:
             with suppress(SnapshotNotFoundError):
-                await self.delete_snapshot(session.tenant, _id_of_end(session.id, document_id.decode()))
+                await self.delete_snapshot(tenant, snapshot_id.decode())
 
     async def get_snapshot(self, tenant: str, snapshot_id: str) -> SnapshotRecord:
         """The snapshot's record, without its state.
@@ -173,23 +171,20 @@ class Snapshots(Sessions):
 
     async def delete_session(self, tenant: str, sid: str) -> None:
         """Delete a session with all that belongs to it, the snapshots that were kept by themselves, too."""
-        session = await self.get_session(tenant, sid)
-        ends = await self._redis.command(
-            "LRANGE", SessionKeys(tenant, sid).finished, -max(1, session.auto_snapshots), -1
-        )
-        await super().delete_session(tenant, sid)
-        if session.auto_snapshots:
-            await self._drop_ends(session, ends)
+        await self._drop_ends(tenant, await self._delete_session(tenant, sid))
 
-    async def _list(self, snapshot: SnapshotRecord, new_entry: str) -> None:
-        """Put a snapshot into its tenant's index and, while the session lives, into the session's."""
+    async def _list(self, snapshot: SnapshotRecord, new_entry: str, most: int | str) -> None:
+        """Put a snapshot into its tenant's index and, while the session lives, into the session's.
+
+        One that is kept by itself, of which the session keeps so many, goes where the session is gone.
+        """
         find = partial(self._find_snapshot, snapshot.tenant)
         await Index(self._redis, tenant_snapshots(snapshot.tenant)).add(new_entry, find)
         if snapshot.session_id is None:
             return
         keys = SessionKeys(snapshot.tenant, snapshot.session_id)
         try:
-            await self._redis.run_on_session(
+            answer = await self._redis.run_on_session(
                 "index_snapshot",
                 keys,
                 new_entry,
@@ -198,9 +193,13 @@ class Snapshots(Sessions):
                 snapshot.read_bytes,
                 snapshot.tokens,
                 snapshot.segments,
+                most,
             )
         except SessionNotFoundError:
+            if most != "":
+                await self._drop_ends(snapshot.tenant, [snapshot.id.encode()])
             return
+        await self._drop_ends(snapshot.tenant, answer[1])
         await Index(self._redis, keys.snapshots).inspect(find)
 
     async def _find_snapshot(self, tenant: str, snapshot_id: str) -> SnapshotRecord | None:
@@ -210,6 +209,9 @@ class Snapshots(Sessions):
         return load_snapshot(tenant, snapshot_id, dict(zip(_FIELDS, values, strict=True)))
 
 
-def _id_of_end(sid: str, document_id: str) -> str:
-    """The automatic snapshot of a document's end: a crash between keeping and committing it makes no second one."""
-    return f"snp_{hashlib.sha256(f'end {sid} {document_id}'.encode()).hexdigest()[:22]}"
+def _id_of_end(sid: str, document_id: str, digest: str) -> str:
+    """The automatic snapshot of a document's end: a crash between keeping and committing it makes no second one.
+
+    After a restore there may be another document of the same id, so the text's digest belongs to it.
+    """
+    return f"snp_{hashlib.sha256(f'end {sid} {document_id} {digest}'.encode()).hexdigest()[:22]}"

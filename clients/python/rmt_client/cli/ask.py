@@ -79,11 +79,16 @@ def ask(
 
 
 def _show(pieces: Iterator[str | Answer]) -> None:
+    told = ""
     for piece in pieces:
         if isinstance(piece, str):
             typer.echo(piece, nl=False)
+            told += piece
             continue
-        typer.echo("" if piece.answer is not None else UNKNOWN)
+        if piece.answer is not None:
+            typer.echo()
+        else:  # the words before were less and less likely to be right
+            typer.echo(f"\n{UNKNOWN}" if told else UNKNOWN)
         if piece.trace is not None:
             put_trace(piece.trace)
 
