@@ -45,6 +45,12 @@ class Reader:
         """Whole segments that `take` can hand out."""
         return len(self._segments)
 
+    @property
+    def within_document(self) -> bool:
+        """Whether a document has begun that has not ended: then some of its text is always held back."""
+        stream = self._stream.state
+        return bool(stream.held or stream.undecoded)
+
     def feed(self, data: bytes) -> None:
         """Take further bytes of the document.
 
@@ -94,8 +100,7 @@ class Reader:
 
     def _separator(self) -> list[int]:
         """Tokens between the last document and one that begins now; within a document there are none."""
-        stream = self._stream.state
-        begins = self.documents_read > 0 and not stream.held and not stream.undecoded
+        begins = self.documents_read > 0 and not self.within_document
         return self._tokenizer.encode([Block(DOCUMENT_SEPARATOR)]) if begins else []
 
     def _push(self, token_ids: Sequence[int]) -> None:

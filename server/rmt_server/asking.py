@@ -1,6 +1,5 @@
 """Asking: questions to a session or a snapshot: recalled, reread, or whichever is surer."""
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from rmt_server.rereading import Errand
 from rmt_server.scheduler import Scheduler
 from rmt_server.settings import Settings
 from rmt_server.store import READ_BYTES, SessionRecord, Store, StoredState
+from rmt_server.together import together
 
 __all__ = ["Answers", "Asking", "Reply", "has_text", "require_text"]
 
@@ -41,11 +41,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Replies, and the state they speak for; `revision` is None for a snapshot's."""
+    """Replies, and the state they speak for; `session` as it stood then, or None for a snapshot's state."""
 
     replies: Sequence[Reply]
     state: StoredState
-    revision: int | None
+    session: SessionRecord | None
 
 
 class Asking:
@@ -116,7 +116,7 @@ class Asking:
             await self.wait_until_read(tenant, sid, listener)
         session, stored = await self._store.session_state(tenant, sid)
         replies = await self._replies(session, stored, asked, manner.mode, listener)
-        return Answers(replies, stored, session.revision)
+        return Answers(replies, stored, session)
 
     async def _replies(
         self, session: SessionRecord, stored: StoredState, asked: Sequence[Question], mode: Mode, listener: Listener
@@ -160,7 +160,8 @@ class Asking:
             (answer,) = await self._scheduler.ask(state, [question], lambda _, text: words(number, text))
             return Reply(answer, "reread")
 
-        replies = await asyncio.gather(*(reply(number, question) for number, question in enumerate(asked)))
+        works = (reply(number, question) for number, question in enumerate(asked))
+        replies = await together(works, self._scheduler.most_calls)
         await self.spend(session.tenant, [one.answer for one in replies])
         return replies
 

@@ -96,7 +96,7 @@ class QuestionQueue:
         self._batches: list[_Batch] = []
 
     def __len__(self) -> int:
-        return sum(len(call.questions) for call in self._waiting)
+        return sum(len(call.questions) for call in self._waiting if not call.answers.done())
 
     @property
     def busy(self) -> bool:
@@ -113,6 +113,7 @@ class QuestionQueue:
         Raises:
             BusyError: Too many questions are waiting.
         """
+        self._waiting = deque(call for call in self._waiting if not call.answers.done())
         if self._waiting and len(self) + len(questions) > self._limit:
             raise BusyError(f"{len(self)} questions wait for the engine.", retry_after_s=1.0)
         loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from rmt_model.engine import Engine
 from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
 from rmt_model.types import LaneSegment
-from rmt_server.errors import FencedError, QuotaExceededError
+from rmt_server.errors import FencedError, QuotaExceededError, StoreUnavailableError
 from rmt_server.logs import about_session
 from rmt_server.store import Lease, Store, StoredState
 
@@ -155,9 +155,13 @@ class Reading(TextIntoLanes):
                     self.exhausted = True
 
     async def progress(self, memory: NDArray[np.float32]) -> tuple[StoredState, tuple[str, ...]]:
-        """The state to commit, with the lanes' memory as it is now, and the documents that ended in it."""
+        """The state to commit, with the lanes' memory as it is now, and the documents that ended in it.
+
+        One whose end is still to be kept is left for the next commit.
+        """
         async with self._fed:
-            return stored(self._reader.state(memory), self._reader.waiting), tuple(self._finished)
+            finished = (one for one in self._finished if one != self._ended)
+            return stored(self._reader.state(memory), self._reader.waiting), tuple(finished)
 
     async def commit(self, state: StoredState, finished: tuple[str, ...], timeline_points: int) -> None:
         """Store what `progress` gave, and compress some of the text that is read and kept.
@@ -181,11 +185,11 @@ class Reading(TextIntoLanes):
 
     async def _store_ends(self, finished: Sequence[str]) -> None:
         """Keep snapshots of the ends that are about to be committed: before that, so that a crash loses none."""
-        while self._kept_ends and self._kept_ends[0][0] in finished:
-            document_id, state = self._kept_ends.popleft()
+        due = [self._kept_ends.popleft() for _ in range(len(self._kept_ends)) if self._kept_ends[0][0] in finished]
+        for document_id, state in due:
             try:
                 await self._store.keep_end(self.lease.session, document_id, state)
-            except QuotaExceededError as error:
+            except (QuotaExceededError, StoreUnavailableError) as error:  # a Redis that is full still takes the commit
                 _log.info("no snapshot of the end of a document: %s", error, extra=about_session(self.key))
 
     async def renew(self) -> None:

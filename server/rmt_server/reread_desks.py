@@ -42,6 +42,7 @@ class RereadDesks:
         Raises:
             BusyError: Too many wait.
         """
+        self._waiting = deque((errand, done) for errand, done in self._waiting if not done.done())
         if len(self._waiting) >= self._settings.max_waiting_rereads:
             raise BusyError(f"{len(self._waiting)} calls wait for text to be read once more.", retry_after_s=5.0)
         done: asyncio.Future[list[ReaderState]] = asyncio.get_running_loop().create_future()
@@ -90,6 +91,9 @@ class RereadDesks:
                 if not done.done():
                     done.set_exception(BusyError(f"{error}.") if isinstance(error, EngineFullError) else error)
                 continue
+            except BaseException:
+                self._waiting.appendleft((errand, done))  # it is told by who ends all of them
+                raise
             desk = RereadDesk(reading)
             self._desks.append(desk)
             self._turns.add(desk)
@@ -110,7 +114,10 @@ class RereadDesks:
         self._forget(desk)
 
     def _forget(self, desk: RereadDesk) -> None:
+        """Its place is free; what was read in vain is counted here, what somebody gets by who asked for it."""
         desk.abandon()
+        if desk.reading.is_abandoned:
+            self._workroom.send_out(self._store.spend(desk.reading.key[0], desk.reading.tokens))
         self._desks.remove(desk)
         self._turns.remove(desk)
         self._engine.close(desk.reading.slots)

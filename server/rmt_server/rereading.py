@@ -82,6 +82,16 @@ class Rereading(TextIntoLanes):
         return self._reader.segments_read == self._errand.until_segments or (self.exhausted and not self.waiting)
 
     @property
+    def tokens(self) -> int:
+        """How many it has read, of all lanes together."""
+        return (self._reader.tokens_read - self._errand.state.tokens_read) * self._errand.state.lanes
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody will get the states: the caller has left, or it has failed."""
+        return self.done.cancelled() or (self.done.done() and self.done.exception() is not None)
+
+    @property
     def wants_note(self) -> bool:
         """Whether the state as it is now should be kept."""
         return self._errand.keep > 0 and self._reader.segments_read >= self._noted_segments + self._spacing
@@ -116,7 +126,8 @@ class Rereading(TextIntoLanes):
         """
         stop = self._errand.session.read_bytes
         if self._ends is None:
-            self._ends = await self._store.document_ends(*self.key, self._reader.bytes_read, stop)
+            start = self._reader.bytes_read + (not self._reader.within_document and self._reader.bytes_read > 0)
+            self._ends = await self._store.document_ends(*self.key, start, stop)
         while self.wants_text:
             start = self._reader.bytes_read
             end = self._ends[0] if self._ends else stop

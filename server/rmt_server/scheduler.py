@@ -30,6 +30,7 @@ __all__ = ["Scheduler"]
 Key = tuple[str, str]
 _log = logging.getLogger(__name__)
 _LONGEST_LOOK_S = 1.0
+_MOST_CALLS = 32
 _READING_WAITS_S = 2.0
 """Reading gets a step after so long, however long the answers are that are under way."""
 
@@ -95,6 +96,11 @@ class Scheduler:
     def wake(self) -> None:
         """Say that there may be work: the loop looks at once instead of at its next poll."""
         self._leased.look_at_once()
+
+    @property
+    def most_calls(self) -> int:
+        """How many calls of `ask` one request may have under way, so that others have room to wait, too."""
+        return max(1, min(_MOST_CALLS, self._settings.max_waiting_questions // 4))
 
     async def ask(
         self, state: ReaderState, questions: Sequence[Question], listen: Listener = unheard_words

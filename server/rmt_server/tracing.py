@@ -15,9 +15,10 @@ from rmt_server.listening import NOBODY, Listener
 from rmt_server.rereading import Errand
 from rmt_server.scheduler import Scheduler
 from rmt_server.settings import Settings
-from rmt_server.store import READ_BYTES, SessionRecord, Store
+from rmt_server.store import READ_BYTES, SessionRecord, Store, StoredState
+from rmt_server.together import together
 
-__all__ = ["TimelinePoint", "Tracing"]
+__all__ = ["TimelinePoint", "Trace", "Tracing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +74,34 @@ class Tracing:
     async def trace(
         self, tenant: str, sid: str, question: str, answer: str | None = None, listener: Listener = NOBODY
     ) -> Trace:
-        """Find the part of a session's text that an answer came from.
-
-        Without an answer, the one is traced that the session gives. Where the memory is not sure of it, the text is
-        read once more for the question, with memories kept along it.
+        """Find the part of a session's text that an answer came from; for the rest see `trace_in`.
 
         Raises:
             TextNotKeptError: Not all of the text is kept.
             UnprocessableError: The question cannot be asked.
         """
         self._asking.check_questions([question])
-        require_text(await self._store.get_session(tenant, sid))
+        await self.require_text(tenant, sid)
         await self._store.require_tokens(tenant)
         await self._asking.wait_until_read(tenant, sid, listener)
         session, stored = await self._store.session_state(tenant, sid)
+        return await self.trace_in(session, stored, question, answer, listener)
+
+    async def require_text(self, tenant: str, sid: str) -> None:
+        """Raise TextNotKeptError where nothing could be traced."""
+        require_text(await self._store.get_session(tenant, sid))
+
+    async def trace_in(
+        self, session: SessionRecord, stored: StoredState, question: str, answer: str | None, listener: Listener
+    ) -> Trace:
+        """Find the part of a session's text, as it stood, that an answer came from.
+
+        Without an answer, the one is traced that the session gives. Where the memory is not sure of it, the text is
+        read once more for the question, with memories kept along it.
+
+        Raises:
+            TextNotKeptError: Not all of the text is kept.
+        """
         require_text(session)
         state = ReaderState.from_bytes(stored.blob)
         self._asking.require_own(state.fingerprint)
@@ -128,7 +143,7 @@ class Tracing:
     async def _ask(self, session: SessionRecord, states: Sequence[ReaderState], question: Question) -> list[Answer]:
         """What each state answers; all are asked at the same time."""
         asked = (self._scheduler.ask(state, [question]) for state in states)
-        answers = [answer for (answer,) in await asyncio.gather(*asked)]
+        answers = [answer for (answer,) in await together(asked, self._scheduler.most_calls)]
         await self._asking.spend(session.tenant, answers)
         return answers
 

@@ -42,7 +42,7 @@ def answers_body(questions: list[str], answers: Answers) -> AnswersBody:
             bytes=answers.state.read_bytes,
             tokens=answers.state.tokens,
             segments=answers.state.segments,
-            revision=answers.revision,
+            revision=None if answers.session is None else answers.session.revision,
             digest=answers.state.digest,
         ),
     )
@@ -61,10 +61,14 @@ async def create_answers(
     """Ask one question or several. Asking never changes the memory; a caller who leaves ends the work."""
 
     async def answering(listener: Listener) -> AnswersBody:
-        answered = answers_body(body.asked, await asking.answer(tenant, sid, body.asked, body.manner, listener))
-        for one in answered.answers if body.trace else ():
-            if one.answer is not None:
-                one.trace = await trace_body(tracing, tenant, sid, one.question, one.answer, listener)
+        if body.trace:
+            await tracing.require_text(tenant, sid)
+        found = await asking.answer(tenant, sid, body.asked, body.manner, listener)
+        answered = answers_body(body.asked, found)
+        for one in answered.answers:
+            if body.trace and found.session is not None and one.answer is not None:
+                traced = await tracing.trace_in(found.session, found.state, one.question, one.answer, listener)
+                one.trace = trace_body(one.question, traced)
         return answered
 
     return await with_progress(request, response, answering, words=body.stream)

@@ -6,20 +6,18 @@ from fastapi import APIRouter, Query, Request, Response
 
 from rmt_server.listening import Listener
 from rmt_server.progress import PROGRESS, with_progress
+from rmt_server.requests import unless_disconnected
 from rmt_server.routes.deps import JsonOnly, TenantDep, TracingDep
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.schemas import ProbeBody, TimelineBody, TimelinePointBody, TraceBody, TraceRequest
 from rmt_server.sse import EventStream
-from rmt_server.tracing import TimelinePoint, Tracing
+from rmt_server.tracing import TimelinePoint, Trace
 
 router = APIRouter(prefix="/v1/sessions/{sid}", tags=["traces"], route_class=ScopedRoute)
 
 
-async def trace_body(
-    tracing: Tracing, tenant: str, sid: str, question: str, answer: str | None, listener: Listener
-) -> TraceBody:
-    """Trace an answer: the wire form of what was found."""
-    found = await tracing.trace(tenant, sid, question, answer, listener)
+def trace_body(question: str, found: Trace) -> TraceBody:
+    """The wire form of a trace."""
     return TraceBody(
         question=question,
         answer=found.answer,
@@ -41,7 +39,7 @@ async def create_trace(
     """Find the part of the text that an answer came from, and its text; it says when that could not be verified."""
 
     async def finding(listener: Listener) -> TraceBody:
-        return await trace_body(tracing, tenant, sid, body.question, body.answer, listener)
+        return trace_body(body.question, await tracing.trace(tenant, sid, body.question, body.answer, listener))
 
     return await with_progress(request, response, finding)
 
@@ -49,13 +47,14 @@ async def create_trace(
 @router.get("/timeline")
 async def get_timeline(
     sid: str,
+    request: Request,
     tracing: TracingDep,
     tenant: TenantDep,
     question: Annotated[str | None, Query(description="Ask each memory this.")] = None,
     lane: Annotated[int | None, Query(ge=0, description="The lane that answers.")] = None,
 ) -> TimelineBody:
     """The memories that are kept along the text: how far each moved, and what it answers to a question."""
-    points = await tracing.timeline(tenant, sid, question, lane)
+    points = await unless_disconnected(request, tracing.timeline(tenant, sid, question, lane))
     return TimelineBody(points=[_point_body(point) for point in points])
 
 

@@ -1,7 +1,7 @@
 -- The reader's progress: compare-and-set on (owner, fence, revision).
 -- ARGV: owner, fence, revision, lease_ms, state, read_bytes, tokens, segments, digest, waiting_segments,
 --       most states of the timeline, finished document, ...
--- -> {'ok', record} | {'fenced'} | {'position'}
+-- -> {'ok', record, bytes more that are kept aside} | {'fenced'} | {'position'}
 local owner, fence, revision, lease_ms, state, position, tokens, segments, digest, waiting = unpack(ARGV, 1, 10)
 if missing() then return NO_SESSION end
 if not held(owner, fence) or get('revision') ~= revision then return FENCED end
@@ -12,17 +12,20 @@ for index = 12, #ARGV do
   if not stop or tonumber(stop) > read then return {'position'} end
 end
 
+-- The timeline keeps some states, evenly spaced, where Redis has room for them.
+local most, at, aside = tonumber(ARGV[11]), tonumber(segments), number('aside_bytes') or 0
+local spacing = number('timeline_spacing') or 1
+local due = most > 0 and at >= (number('timeline_last') or 0) + spacing
+local kept = due and type(redis.pcall('HSET', TIMELINE, at, state)) == 'number'
+
 although_full()
 redis.call('SET', STATE, state)
 redis.call('HINCRBY', SESSION, 'revision', 1)
 set('read_bytes', position, 'tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #state)
 set('waiting_segments', waiting, 'lease_until_ms', now_ms + lease_ms)
 
--- The timeline keeps some states, evenly spaced: when there are too many, every second one goes.
-local most, at = tonumber(ARGV[11]), tonumber(segments)
-local spacing = number('timeline_spacing') or 1
-if most > 0 and at >= (number('timeline_last') or 0) + spacing then
-  redis.call('HSET', TIMELINE, at, state)
+-- When the timeline has too many, every second one goes.
+if kept then
   set('timeline_last', at)
   count_aside(#state)
   local points = redis.call('HKEYS', TIMELINE)
@@ -70,4 +73,4 @@ else
   publish('progress')
 end
 touch()
-return {'ok', record()}
+return {'ok', record(), (number('aside_bytes') or 0) - aside}

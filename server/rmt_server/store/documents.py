@@ -162,16 +162,15 @@ class Documents(Metered):
                     raise BackPressureError(detail, fields={"unread-bytes": unread})
         return await self._accepted(keys, document_id, answer)
 
-    async def document_ends(self, tenant: str, sid: str, after: int, until: int) -> list[int]:
-        """Where complete documents end in the session's text, behind byte ``after`` up to ``until``, in order.
+    async def document_ends(self, tenant: str, sid: str, start: int, stop: int) -> list[int]:
+        """Where complete documents end in the session's text, from byte ``start`` to ``stop``, both included, in order.
 
-        From byte 0 on those of empty documents belong to it. Of older documents than the store keeps records of nobody
-        knows.
+        Of older documents than the store keeps records of nobody knows.
         """
         texts = await self._redis.command("HVALS", SessionKeys(tenant, sid).documents)
         documents = [json.loads(text) for text in texts]
         ends = sorted(one["start"] + one["offset"] for one in documents if one["complete"])
-        return [end for end in ends if (end > after or after == 0) and end <= until]
+        return [end for end in ends if start <= end <= stop]
 
     async def cancel_document(
         self, tenant: str, sid: str, document_id: str, writer: int | None = None

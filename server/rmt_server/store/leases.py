@@ -103,7 +103,7 @@ class Leases(Metered):
             raise ValueError(f"a commit at byte {state.read_bytes}, finishing {finished}: {lease.session}")
         before, now = lease.session, _session(lease, answer[1])
         tokens = (now.tokens - before.tokens) * max(1, len(now.focus))
-        await self._usage.change(now.tenant, read_since(before, now), tokens)
+        await self._usage.change(now.tenant, read_since(before, now, answer[2]), tokens)
         return replace(lease, session=now, state=state)
 
     async def renew(self, lease: Lease, lease_ms: int) -> Lease:

@@ -92,10 +92,16 @@ def held(session: SessionRecord) -> Amount:
     return Amount(sessions=1, kept_bytes=session.kept_bytes, unread_bytes=session.unread_bytes)
 
 
-def read_since(before: SessionRecord, now: SessionRecord) -> Amount:
-    """What a reader has changed between two of its commits. What came in meanwhile was counted when it came."""
-    came = now.accepted_bytes - before.accepted_bytes
-    return Amount(kept_bytes=now.kept_bytes - before.kept_bytes - came, unread_bytes=before.read_bytes - now.read_bytes)
+def read_since(before: SessionRecord, now: SessionRecord, aside_bytes: int) -> Amount:
+    """What a reader has changed between two of its commits, of what is kept aside so many bytes.
+
+    What others have brought meanwhile, text and lanes, was counted when they did.
+    """
+    came = now.accepted_bytes - before.accepted_bytes + now.aside_bytes - before.aside_bytes
+    return Amount(
+        kept_bytes=now.kept_bytes - before.kept_bytes - came + aside_bytes,
+        unread_bytes=before.read_bytes - now.read_bytes,
+    )
 
 
 class Usage:
