@@ -74,6 +74,23 @@ def test_in_a_full_redis_reading_goes_on_and_nothing_new_comes_in(
     assert server.state(sid) == whole
 
 
+def test_in_a_full_redis_documents_end_without_snapshots_or_timeline(
+    start_server: ServerFactory, own_redis: EmbeddedRedis, engine: Engine, throttle: Throttle, whole: bytes
+) -> None:
+    server = start_server(engine, max_unread_bytes=1 << 30, commit_interval_s=0.001)
+    throttle.open.clear()
+    sid = server.session()
+    server.send(sid, DATA)
+    with full(own_redis):
+        throttle.open.set()
+        wait_for(lambda: server.look(sid)["read_bytes"] == len(DATA), what="reading to go on")
+        session = server.wait_until_read(sid)
+        assert (session["auto_snapshots"] > 0, session["documents"]) == (True, 1)
+        assert server.http.get(f"/v1/sessions/{sid}/snapshots").json()["snapshots"] == []
+        assert server.http.get(f"/v1/sessions/{sid}/timeline").json()["points"] == []
+    assert server.state(sid) == whole
+
+
 def test_a_session_can_be_deleted_from_a_full_redis(start_server: ServerFactory, own_redis: EmbeddedRedis) -> None:
     server = start_server()
     sid = server.read(DATA[:5000])

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 from tests.conftest import StoreBench
+from tests.server.obstacles import Throttle
 from tests.serving import Server, ServerFactory, text
+
+from rmt_model.engine import Engine
 
 DATA = text(30_000)
 
@@ -155,3 +158,13 @@ def test_what_cannot_be_traced_is_refused(server: Server) -> None:
     for body in ({"trace": True, "snapshot": "snp_x"}, {"trace": True, "wait": False}):
         answer = server.http.post(f"/v1/sessions/{sid}/answers", json={"question": "Who?", **body})
         assert answer.status_code == 422
+
+
+def test_what_cannot_be_traced_is_refused_before_it_is_answered(
+    start_server: ServerFactory, engine: Engine, throttle: Throttle
+) -> None:
+    server = start_server(engine)
+    sid = server.read(text(3000), keep_text=False)
+    answer = server.http.post(f"/v1/sessions/{sid}/answers", json={"question": "Who?", "trace": True})
+    assert (answer.status_code, answer.json()["type"].rsplit(":")[-1]) == (409, "text-not-kept")
+    assert throttle.answered == 0
