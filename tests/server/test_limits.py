@@ -58,8 +58,8 @@ def refused(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
 
 TESTS = {
     "`RMT_MAX_ANSWER_LANES`": "test_limits.py::test_answers_side_by_side_at_their_limit",
-    "`RMT_MAX_REREADS`": "test_asking.py::test_too_many_rereadings_are_told_to_come_back",
-    "`RMT_MAX_WAITING_REREADS`": "test_asking.py::test_too_many_rereadings_are_told_to_come_back",
+    "`RMT_MAX_REREADS`": "test_rereading.py::test_too_many_rereadings_are_told_to_come_back",
+    "`RMT_MAX_WAITING_REREADS`": "test_rereading.py::test_too_many_rereadings_are_told_to_come_back",
     "`RMT_AUTO_SNAPSHOTS`": "test_snapshots.py::test_only_the_last_are_kept",
     "`RMT_TIMELINE_POINTS`": "test_tracing.py::test_a_timeline_is_evenly_spaced_and_bounded",
     "`RMT_MAX_TIMELINE_BYTES`": "test_tracing.py::test_its_size_is_bounded_too",
