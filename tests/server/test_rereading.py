@@ -2,18 +2,29 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
 import redis
-from tests.server.event_reader import EventReader
+from tests.server.event_reader import Event, EventReader
 from tests.server.obstacles import Throttle
 from tests.server.test_asking import DATA, QUESTIONS, ask, same, streamed, words
 from tests.serving import Server, ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
 from rmt_model.reader import Reader
+
+
+@contextmanager
+def begun(server: Server, sid: str) -> Iterator[tuple[EventReader, Event]]:
+    """A call whose rereading has begun, and the event that said so; its caller leaves at the end."""
+    body = {"question": "Who?", "mode": "reread", "stream": True}
+    with httpx.stream("POST", f"{server.url}/v1/sessions/{sid}/answers", json=body, timeout=60) as answer:
+        reader = EventReader(answer)
+        yield reader, reader.until("reread")[-1]
 
 
 def test_a_reread_answer_is_that_of_a_session_with_the_question_as_focus(server: Server) -> None:
@@ -110,9 +121,7 @@ def test_a_caller_who_leaves_ends_the_rereading(
     sid = server.read(text(30_000))
     free = engine.free_slots
     throttle.seconds = 0.02
-    body = {"question": "Who?", "mode": "reread", "stream": True}
-    with httpx.stream("POST", f"{server.url}/v1/sessions/{sid}/answers", json=body, timeout=60) as answer:
-        EventReader(answer).until("reread")
+    with begun(server, sid):
         assert server.metric("rmt_rereads") == 1
     wait_for(lambda: server.metric("rmt_rereads") == 0, 5, "the rereading to end")
     steps = len(throttle.lanes_read)
@@ -163,10 +172,7 @@ def test_a_session_that_goes_while_it_is_reread_is_not_found(
     sid = server.read(text(60_000))
     free = engine.free_slots
     throttle.seconds = 0.01
-    body = {"question": "Who?", "mode": "reread", "stream": True}
-    with httpx.stream("POST", f"{server.url}/v1/sessions/{sid}/answers", json=body, timeout=60) as answer:
-        reader = EventReader(answer)
-        reader.until("reread")
+    with begun(server, sid) as (reader, _):
         assert server.http.delete(f"/v1/sessions/{sid}").status_code == 204
         last = reader.until("error", "result")[-1]
     assert last.kind == "error"
@@ -178,10 +184,7 @@ def test_a_server_that_stops_ends_rereadings(start_server: ServerFactory, engine
     server = start_server(engine)
     sid = server.read(text(60_000))
     throttle.seconds = 0.02
-    body = {"question": "Who?", "mode": "reread", "stream": True}
-    with httpx.stream("POST", f"{server.url}/v1/sessions/{sid}/answers", json=body, timeout=60) as answer:
-        reader = EventReader(answer)
-        reader.until("reread")
+    with begun(server, sid) as (reader, _):
         server.scheduler.stop()
         last = reader.until("error", "result")[-1]
     assert (last.kind, last.data["status"]) == ("error", 503)
@@ -281,9 +284,8 @@ def test_what_was_read_for_a_caller_who_left_is_counted(
 
     before = spent()
     throttle.seconds = 0.02
-    body = {"question": "Who?", "mode": "reread", "stream": True}
-    with httpx.stream("POST", f"{server.url}/v1/sessions/{sid}/answers", json=body, timeout=60) as answer:
-        told = EventReader(answer).until("reread")[-1]
+    with begun(server, sid) as (_, told):
+        pass
     wait_for(lambda: server.metric("rmt_rereads") == 0, 5, "the rereading to end")
     wait_for(lambda: spent() > before, 5, "the tokens to be counted")
     assert told.data["tokens"] <= spent() - before < server.look(sid)["tokens"]
