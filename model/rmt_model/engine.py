@@ -47,7 +47,7 @@ class Engine:
         self, checkpoint: Checkpoint, *, slots: int = 64, max_batch_lanes: int = 16, max_answer_lanes: int = 64
     ) -> None:
         self.checkpoint = checkpoint
-        self.model = checkpoint.model.eval()
+        self.model = checkpoint.model.for_inference()
         self.prompts = PromptBuilder(checkpoint.tokenizer, checkpoint.config)
         self.text_tokenizer = TextTokenizer(checkpoint.tokenizer, max_held_chars=MAX_HELD_CHARS)
         self.max_batch_lanes = max_batch_lanes

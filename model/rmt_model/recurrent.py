@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rmt_model.config import RMTConfig
+from rmt_model.llama_body import LlamaBody
 from rmt_model.memory_cell import MemoryCell
 
 __all__ = ["RecurrentMemoryTransformer"]
@@ -17,13 +18,23 @@ class RecurrentMemoryTransformer(nn.Module):
 
     The backbone's body (everything but the vocabulary projection) is all that reading runs. `inputs_embeds`
     only, positions 0..L-1 in every segment, no padding inside a segment: as the official code does it.
+
+    Attributes:
+        reading_body: Computes only what the memory needs; see `for_inference`.
     """
 
     def __init__(self, backbone: PreTrainedModel, config: RMTConfig) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
+        self.reading_body: LlamaBody | None = None
         self.cell = MemoryCell(config.memory_tokens, self.hidden, update=config.update, scale=config.memory_scale)
+
+    def for_inference(self) -> "RecurrentMemoryTransformer":
+        """From now on read as fast as the backbone's kind allows; it stays where it is, and is trained no more."""
+        self.eval()
+        self.reading_body = LlamaBody.of(self.body)
+        return self
 
     @property
     def hidden(self) -> int:
@@ -61,6 +72,8 @@ class RecurrentMemoryTransformer(nn.Module):
             token_ids: The segment, a focus in front included, [lanes, L].
         """
         inputs = self.cell.surround(memory, self.embed(token_ids))
+        if self.reading_body is not None:
+            return self.cell.written(self.reading_body.last_rows(inputs, self.cell.memory_tokens))
         return self.cell.written(self.body(inputs_embeds=inputs, use_cache=False).last_hidden_state)
 
     def read(self, memory: Tensor, token_ids: Tensor) -> Tensor:
