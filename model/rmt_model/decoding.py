@@ -4,11 +4,9 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.types import Generation, Prompt
@@ -23,8 +21,8 @@ class Decoding:
     """Answers to a batch of prompts while they are decoded from `[memory | prompt]`.
 
     Making it reads the prompts and chooses their first tokens; each step chooses one more for every answer that has not
-    ended. What several prompts to one memory have in common is read once. Shorter rows are padded on the left and
-    masked, and positions count from each row's first memory vector, so a prompt is answered as it would be alone.
+    ended. What several prompts to one memory have in common is read once. Positions count from each row's first memory
+    vector, and no row sees another's or what pads it, so a prompt is answered as it would be alone.
 
     Args:
         model: The model; its configuration says which text stops an answer.
@@ -55,8 +53,6 @@ class Decoding:
         self.rows = [Row(prompt, model.config.stop, text_of, eos_token_id) for prompt in prompts]
         self._model = model
         self._decoded = self.rows
-        self._cache: Any = None
-        self._mask = torch.ones(0, 0, dtype=torch.long)
         self._chosen = torch.zeros(0, dtype=torch.long)
         if prompts:
             self._prefill(memory, prompts)
@@ -76,54 +72,26 @@ class Decoding:
         if self.finished:
             return
         self._leave_out_finished()
-        self._mask = torch.cat((self._mask, self._mask.new_ones(len(self._decoded), 1)), dim=1)
-        self._choose(self._forward(self._model.embed(self._chosen[:, None])))
+        self._choose(self._cache.extend(list(self._model.embed(self._chosen[:, None]))))
 
     def _prefill(self, memory: Tensor, prompts: Sequence[Prompt]) -> None:
         """Read the prompts: contexts that several of them share once, then what each has of its own."""
         contexts = [(one.slot, tuple(one.token_ids[: one.context_tokens])) for one in prompts]
         shared = list(dict.fromkeys(contexts))
-        device = memory.device
+        places = self.most_cached(prompts, self._model.config.memory_tokens) // len(prompts)
+        self._cache = self._model.cache(len(prompts), places)
         if len(shared) == len(prompts):
-            inputs, self._mask = self._padded([self._preceded(memory, one.slot, one.token_ids) for one in prompts])
-            self._choose(self._forward(inputs))
+            self._choose(self._cache.extend([self._preceded(memory, one.slot, one.token_ids) for one in prompts]))
             return
-        inputs, self._mask = self._padded([self._preceded(memory, slot, context) for slot, context in shared])
-        self._forward(inputs)
-        owners = torch.tensor([shared.index(one) for one in contexts], device=device)
-        self._cache.batch_select_indices(owners)
-        own = [torch.tensor(one.token_ids[one.context_tokens :], device=device) for one in prompts]
-        inputs, mask = self._padded([self._model.embed(ids[None])[0] for ids in own])
-        self._mask = torch.cat((self._mask[owners], mask), dim=1)
-        self._choose(self._forward(inputs))
+        self._cache.extend([self._preceded(memory, slot, context) for slot, context in shared])
+        self._cache.select([shared.index(one) for one in contexts])
+        own = [torch.tensor(one.token_ids[one.context_tokens :], device=memory.device) for one in prompts]
+        self._choose(self._cache.extend([self._model.embed(ids[None])[0] for ids in own]))
 
     def _preceded(self, memory: Tensor, slot: int, token_ids: Sequence[int]) -> Tensor:
         """`[memory | tokens]` of one row, [M + L, d]."""
         ids = torch.tensor(token_ids, dtype=torch.long, device=memory.device)
         return self._model.cell.precede(memory[slot][None], self._model.embed(ids[None]))[0]
-
-    def _padded(self, vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Input vectors [rows, L, d] with what is too short padded on the left, and their mask [rows, L]."""
-        present = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in vectors]
-        inputs = pad_sequence(list(vectors), batch_first=True, padding_side="left")
-        return inputs, pad_sequence(present, batch_first=True, padding_side="left")
-
-    def _forward(self, inputs: Tensor) -> Tensor:
-        """Last hidden states [rows, d] after further inputs [rows, L, d], which the cache takes in."""
-        known = self._model.positions
-        # A row that is finished may go on beside the others, and stays at the last position that there is.
-        positions = (self._mask.cumsum(1) - 1).clamp(min=0, max=known and known - 1)[:, -inputs.shape[1] :]
-        # A mask without padding is left out: attention then takes its fastest path, the one that reading takes.
-        output = self._model.body(
-            inputs_embeds=inputs,
-            attention_mask=None if bool(self._mask.all()) else self._mask,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        self._cache = output.past_key_values
-        hidden: Tensor = output.last_hidden_state[:, -1]
-        return hidden
 
     def _choose(self, hidden: Tensor) -> None:
         """The next token of every row, from its last hidden state."""
@@ -144,9 +112,8 @@ class Decoding:
         kept = [index for index, row in enumerate(self._decoded) if not row.finished]
         if 4 * len(kept) > 3 * len(self._decoded):
             return
-        where = torch.tensor(kept, device=self._mask.device)
-        self._cache.batch_select_indices(where)
-        self._mask, self._chosen = self._mask[where], self._chosen[where]
+        self._cache.select(kept)
+        self._chosen = self._chosen[kept]
         self._decoded = [self._decoded[index] for index in kept]
 
 

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rmt_model.cache import Cache, CachePool, PaddedCache, StaticCache
 from rmt_model.config import RMTConfig
 from rmt_model.llama_body import LlamaBody
 from rmt_model.memory_cell import MemoryCell
+from rmt_model.product import Product, product
 
 __all__ = ["RecurrentMemoryTransformer"]
 
@@ -20,20 +22,25 @@ class RecurrentMemoryTransformer(nn.Module):
     only, positions 0..L-1 in every segment, no padding inside a segment: as the official code does it.
 
     Attributes:
-        reading_body: Computes only what the memory needs; see `for_inference`.
+        lean_body: Computes only what is needed, and nothing that can be trained; see `for_inference`.
     """
 
     def __init__(self, backbone: PreTrainedModel, config: RMTConfig) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.reading_body: LlamaBody | None = None
+        self.lean_body: LlamaBody | None = None
+        self._vocabulary: Product | None = None
+        self._caches = CachePool()
         self.cell = MemoryCell(config.memory_tokens, self.hidden, update=config.update, scale=config.memory_scale)
 
     def for_inference(self) -> "RecurrentMemoryTransformer":
-        """From now on read as fast as the backbone's kind allows; it stays where it is, and is trained no more."""
+        """From now on read and answer as fast as the backbone's kind allows, with the weights as they are now."""
         self.eval()
-        self.reading_body = LlamaBody.of(self.body)
+        self.lean_body = LlamaBody.of(self.body)
+        projection = self.backbone.get_output_embeddings()
+        if self.lean_body is not None and projection.bias is None:
+            self._vocabulary = product(projection.weight)
         return self
 
     @property
@@ -61,6 +68,9 @@ class RecurrentMemoryTransformer(nn.Module):
 
     def project(self, hidden_states: Tensor) -> Tensor:
         """Vocabulary logits of final hidden states."""
+        if self._vocabulary is not None:
+            rows = hidden_states.reshape(-1, hidden_states.shape[-1])
+            return self._vocabulary(rows).view(*hidden_states.shape[:-1], -1)
         logits: Tensor = self.backbone.get_output_embeddings()(hidden_states)
         return logits
 
@@ -72,8 +82,8 @@ class RecurrentMemoryTransformer(nn.Module):
             token_ids: The segment, a focus in front included, [lanes, L].
         """
         inputs = self.cell.surround(memory, self.embed(token_ids))
-        if self.reading_body is not None:
-            return self.cell.written(self.reading_body.last_rows(inputs, self.cell.memory_tokens))
+        if self.lean_body is not None:
+            return self.cell.written(self.lean_body.last_rows(inputs, self.cell.memory_tokens))
         return self.cell.written(self.body(inputs_embeds=inputs, use_cache=False).last_hidden_state)
 
     def read(self, memory: Tensor, token_ids: Tensor) -> Tensor:
@@ -100,6 +110,12 @@ class RecurrentMemoryTransformer(nn.Module):
         inputs = self.cell.precede(memory, self.embed(token_ids))
         hidden: Tensor = self.body(inputs_embeds=inputs, use_cache=False).last_hidden_state
         return hidden[:, self.cell.memory_tokens :]
+
+    def cache(self, rows: int, places: int) -> Cache:
+        """Room for so many rows at most to be decoded, each with so many input vectors and what pads it at most."""
+        if self.lean_body is not None:
+            return StaticCache(self.lean_body, rows, places, self.backbone.get_input_embeddings().weight, self._caches)
+        return PaddedCache(self.body, self.positions)
 
     @property
     def device(self) -> torch.device:

@@ -53,23 +53,24 @@ def told(generation: Generation) -> tuple[Any, ...]:
     return generation.text, generation.finish_reason, generation.completion_tokens, numbers
 
 
-def test_a_shared_context_is_read_once_and_changes_nothing(engine: Engine, memory: Any) -> None:
+def test_a_shared_context_is_read_once_and_changes_nothing(
+    engine: Engine, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     contexts = {0: ids(1, 21), 1: ids(2, 5), 2: []}
     questions = [(0, ids(10, 4)), (0, ids(11, 9)), (1, ids(12, 3)), (2, ids(13, 6)), (2, ids(14, 1)), (0, ids(15, 4))]
     shared = [Prompt(slot, [*contexts[slot], *asked], 9, len(contexts[slot])) for slot, asked in questions]
     apart = [Prompt(slot, [*contexts[slot], *asked], 9) for slot, asked in questions]
     lengths: list[int] = []
-    forward = engine.model.body.forward
+    body = engine.model.lean_body
+    assert body is not None
+    hidden = body.hidden
 
-    def counted(*arguments: Any, **named: Any) -> Any:
-        lengths.append(named["inputs_embeds"].shape[0] * named["inputs_embeds"].shape[1])
-        return forward(*arguments, **named)
+    def counted(inputs: torch.Tensor, *others: Any) -> torch.Tensor:
+        lengths.append(inputs.shape[0] * inputs.shape[1])
+        return hidden(inputs, *others)
 
-    engine.model.body.forward = counted  # type: ignore[method-assign]
-    try:
-        together = decoded(engine, memory, shared)
-    finally:
-        engine.model.body.forward = forward  # type: ignore[method-assign]
+    monkeypatch.setattr(body, "hidden", counted)
+    together = decoded(engine, memory, shared)
     M = engine.checkpoint.config.memory_tokens  # noqa: N806
     assert lengths[:2] == [3 * (M + 21), 6 * 9]  # each context once, then the questions behind them
     for found, prompt in zip(together, apart, strict=True):

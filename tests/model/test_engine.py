@@ -196,8 +196,16 @@ def test_a_full_engine_says_so_and_takes_nothing(make_engine: MakeEngine) -> Non
     assert len(set(engine.open(3))) == 3
 
 
-def test_reading_never_runs_the_vocabulary_projection(engine: Engine) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reading_never_runs_the_vocabulary_projection(
+    make_engine: MakeEngine, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it was called")
+
+    engine = make_engine(family)
     slots = engine.open(3)
+    monkeypatch.setattr(engine.model, "project", refuse)
     with forbidden(engine.model.backbone.get_output_embeddings()):
         engine.read([LaneSegment(slot, segments(slot, 1)[0]) for slot in slots])
         with pytest.raises(AssertionError, match="it was called"):

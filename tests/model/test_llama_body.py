@@ -38,7 +38,7 @@ def test_the_last_rows_are_the_backbones(
         assert torch.equal(whole.model(inputs_embeds=inputs, use_cache=False).last_hidden_state[:, -4:], wanted)
 
 
-def test_no_weight_is_held_twice(tiny_backbone: BackboneFactory) -> None:
+def test_the_backbones_own_weights_take_no_more_room(tiny_backbone: BackboneFactory) -> None:
     whole = tiny_backbone("llama", layers=2)
     held = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in whole.parameters()}
     LlamaBody.of(whole.model)
@@ -75,5 +75,5 @@ def test_a_memory_that_is_read_is_the_one_that_was_trained(tiny_checkpoint: Call
     with torch.inference_mode():
         trained = model.read_all(model.cell.fresh(2), list(segments))
         read = model.for_inference().read_all(model.cell.fresh(2), list(segments))
-    assert model.reading_body is not None
+    assert model.lean_body is not None
     assert close(read, trained, 1e-4)
