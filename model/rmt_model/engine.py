@@ -15,6 +15,7 @@ from rmt_model.errors import QuestionError, StateError
 from rmt_model.prompt import PromptBuilder
 from rmt_model.reader import MAX_HELD_CHARS
 from rmt_model.state import ReaderState
+from rmt_model.steps import steps
 from rmt_model.tokenizer import TextTokenizer
 from rmt_model.types import Generation, LaneSegment, Prompt
 
@@ -53,7 +54,10 @@ class Engine:
         self.max_batch_lanes = max_batch_lanes
         self.max_answer_lanes = max_answer_lanes
         memory_tokens, device = checkpoint.config.memory_tokens, self.model.device
-        self._memory = torch.zeros(slots, memory_tokens, self.model.hidden, device=device)
+        self._memory = torch.zeros(
+            slots + 1, memory_tokens, self.model.hidden, device=device
+        )  # the last is for filling
+        self._steps = steps(self.model, self._memory, max_batch_lanes)
         self._free = list(range(slots))[::-1]
         with torch.inference_mode():
             self._fresh = self.model.cell.fresh(1).cpu().numpy().copy()
@@ -128,7 +132,8 @@ class Engine:
             self._require_memory(memory)
         lanes = memory if isinstance(memory, int) else len(memory)
         if lanes > len(self._free):
-            raise EngineFullError(f"{lanes} lanes asked for, {len(self._free)} of {len(self._memory)} slots are free")
+            slots_are_free = f"{len(self._free)} of {len(self._memory) - 1} slots are free"
+            raise EngineFullError(f"{lanes} lanes asked for, {slots_are_free}")
         slots = tuple(self._free.pop() for _ in range(lanes))
         start = self.model.cell.fresh(lanes) if isinstance(memory, int) else torch.from_numpy(np.array(memory))
         self._memory[list(slots)] = start.to(self._memory)
@@ -151,9 +156,7 @@ class Engine:
         Lanes whose rows have the same length share a forward pass, `max_batch_lanes` at most.
         """
         for rows in self._by_length(segments):
-            slots = torch.tensor([row.slot for row in rows], device=self._memory.device)
-            token_ids = torch.tensor([row.token_ids for row in rows], device=self._memory.device)
-            self._memory[slots] = self.model.read(self._memory[slots], token_ids)
+            self._steps.read([row.slot for row in rows], [row.token_ids for row in rows])
 
     @torch.inference_mode()
     def decode(self, memory: NDArray[np.float32], prompts: Sequence[Prompt]) -> Decoding:
