@@ -72,6 +72,11 @@ class RMTConfig:
             _require(template.count("{question}") == 1, name, "a text with one {question}", template)
         _require(isinstance(self.provenance, dict), "provenance", "an object", self.provenance)
 
+    @property
+    def segment_positions(self) -> int:
+        """Positions that a segment takes with its memory in front and behind; a focus takes more."""
+        return 2 * self.memory_tokens + self.segment_tokens
+
     def focus_text(self, question: str) -> str:
         """What stands in front of every segment of a lane that works for `question`."""
         return self.focus_template.replace("{question}", question)

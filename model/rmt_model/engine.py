@@ -104,7 +104,7 @@ class Engine:
         config = self.checkpoint.config
         for question in focus:
             self._require_positions(
-                2 * config.memory_tokens + len(self.prompts.focus(question)) + config.segment_tokens,
+                config.segment_positions + len(self.prompts.focus(question)),
                 "the focus with a segment",
             )
 

@@ -2,16 +2,14 @@
 
 import asyncio
 import time
-from collections import deque
 from dataclasses import dataclass, field
 
 from opentelemetry.trace import SpanContext
 
-from rmt_model.types import LaneSegment
 from rmt_server.reading import Reading, TextIntoLanes
 from rmt_server.rereading import Rereading
 
-__all__ = ["Desk", "LeasedDesk", "RereadDesk", "Turns"]
+__all__ = ["Desk", "LeasedDesk", "RereadDesk"]
 
 
 @dataclass(eq=False)
@@ -106,46 +104,6 @@ class LeasedDesk(Desk):
         """Cancel what is under way; how that ends is of no interest any more."""
         _cancel(self.refill)
         _cancel(self.commit)
-
-
-class Turns:
-    """Desks take turns: the next step reads a segment of those that have waited longest."""
-
-    def __init__(self) -> None:
-        self._desks: deque[Desk] = deque()
-
-    def add(self, desk: Desk) -> None:
-        """From now on it has its turn."""
-        self._desks.append(desk)
-
-    def remove(self, desk: Desk) -> None:
-        """It has none any more."""
-        self._desks.remove(desk)
-
-    @property
-    def any_can_step(self) -> bool:
-        """Whether there is anything to read now."""
-        return any(desk.can_step for desk in self._desks)
-
-    def choose(self, most_lanes: int) -> tuple[list[LaneSegment], int, list[Desk]]:
-        """Lanes of the next step, their tokens, and whose they are.
-
-        The lanes of one text stay together, and the first always fit.
-        """
-        batch: list[LaneSegment] = []
-        tokens = 0
-        desks: list[Desk] = []
-        for _ in range(len(self._desks)):
-            desk = self._desks[0]
-            if desk.can_step and batch and len(batch) + len(desk.reading.slots) > most_lanes:
-                break
-            self._desks.rotate(-1)
-            if desk.can_step:
-                rows, length = desk.reading.next_segments()
-                batch.extend(rows)
-                tokens += length
-                desks.append(desk)
-        return batch, tokens, desks
 
 
 def _cancel(task: "asyncio.Task[None] | None") -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rmt_model.engine import Engine, EngineFullError
 from rmt_model.errors import RmtModelError
-from rmt_server.desk import LeasedDesk, Turns
+from rmt_server.desk import LeasedDesk
 from rmt_server.errors import FencedError, RmtServerError, StoreUnavailableError
 from rmt_server.logs import about_session
 from rmt_server.metrics import Metrics
@@ -20,6 +20,7 @@ from rmt_server.replica import Replica
 from rmt_server.settings import Settings
 from rmt_server.store import Lease, Store, StoredState
 from rmt_server.traces import Attributes, span
+from rmt_server.turns import Turns
 from rmt_server.workroom import Workroom
 
 __all__ = ["LeasedDesks"]

@@ -42,6 +42,7 @@ class TextIntoLanes(ABC):
 
     Attributes:
         slots: Where the engine keeps the lanes' memory; whoever is done with this closes them.
+        step_tokens: What a step of it takes: a segment in each lane, with its focus and its memory around it.
         exhausted: Whether there is no more text to fetch.
     """
 
@@ -51,6 +52,7 @@ class TextIntoLanes(ABC):
         self._piece_bytes = min(PIECE_BYTES, LOOKAHEAD_SEGMENTS * segment_tokens * _TOKEN_BYTES)
         self._reader = Reader(engine.text_tokenizer, segment_tokens, state)
         self._prefixes = [focus_ids(engine, state, lane) for lane in range(state.lanes)]
+        self.step_tokens = sum(map(len, self._prefixes)) + state.lanes * engine.checkpoint.config.segment_positions
         self._fed = asyncio.Lock()
         self.slots = engine.open(state.memory)  # at the end: what fails above has taken none
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from rmt_model.engine import Engine, EngineFullError
 from rmt_model.errors import RmtModelError
 from rmt_model.state import ReaderState
-from rmt_server.desk import RereadDesk, Turns
+from rmt_server.desk import RereadDesk
 from rmt_server.errors import BusyError, RmtServerError
 from rmt_server.metrics import Metrics
 from rmt_server.rereading import Errand, Rereading
 from rmt_server.settings import Settings
 from rmt_server.store import Store
+from rmt_server.turns import Turns
 from rmt_server.workroom import Workroom
 
 __all__ = ["RereadDesks"]

@@ -13,7 +13,6 @@ from functools import partial
 from rmt_model.answering import Answer, Question
 from rmt_model.engine import Engine
 from rmt_model.state import ReaderState
-from rmt_server.desk import Turns
 from rmt_server.errors import BusyError
 from rmt_server.leased import LeasedDesks
 from rmt_server.metrics import Metrics
@@ -23,6 +22,7 @@ from rmt_server.rereading import Errand
 from rmt_server.settings import Settings
 from rmt_server.store import Store
 from rmt_server.traces import Attributes, span
+from rmt_server.turns import Turns
 from rmt_server.workroom import Workroom
 
 __all__ = ["Scheduler"]
@@ -30,6 +30,8 @@ __all__ = ["Scheduler"]
 Key = tuple[str, str]
 _log = logging.getLogger(__name__)
 _LONGEST_LOOK_S = 1.0
+_BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}
+"""A CPU gains nothing from larger steps, and questions wait for the end of one; a GPU is filled by no less."""
 _MOST_CALLS = 32
 _READING_WAITS_S = 2.0
 """Reading gets a step after so long, however long the answers are that are under way."""
@@ -46,6 +48,7 @@ class Scheduler:
         self.engine = engine
         self.failure: BaseException | None = None
         self._settings = settings
+        self._most_tokens = settings.max_batch_tokens or _BATCH_TOKENS[engine.model.device.type]
         self._metrics = metrics
         self._workroom = Workroom()
         self._turns = Turns()
@@ -157,7 +160,7 @@ class Scheduler:
 
     async def _read_step(self) -> None:
         """Read the next segment of as many texts as fit into a batch, each in its turn."""
-        batch, tokens, desks = self._turns.choose(self._settings.max_batch_lanes)
+        batch, tokens, desks = self._turns.choose(self._most_tokens, self._settings.max_batch_lanes)
         self._read_s = started_s = time.monotonic()
         if not batch:
             return

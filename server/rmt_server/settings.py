@@ -109,8 +109,11 @@ class Settings(BaseSettings):
     )
     max_ttl_s: Count = Field(365 * _DAY_S, description="Longest time to live that may be asked for.")
 
-    max_batch_lanes: Count = Field(16, description="Lanes that one step reads.")
-    max_readings: Count = Field(16, description="Sessions that this process reads at once.")
+    max_batch_lanes: Count = Field(64, description="Lanes that one step reads.")
+    max_batch_tokens: int = Field(
+        0, ge=0, description="Tokens that one step reads, memory included; 0: 2048 on a CPU, 65536 on CUDA."
+    )
+    max_readings: Count = Field(32, description="Sessions that this process reads at once.")
     turn_s: Seconds = Field(2.0, description="How long a session is read before one that waits gets its place.")
     commit_interval_s: Seconds = Field(0.5, description="Longest time between commits of a session that is read.")
     lease_s: Seconds = Field(10.0, description="A reader that is silent so long loses its session to another.")

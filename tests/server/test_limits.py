@@ -92,6 +92,7 @@ TESTS = {
     "`RMT_MAX_TTL_S`": "test_limits.py::test_as_long_a_life_as_allowed",
     "`RMT_MAX_READINGS`": "test_limits.py::test_no_more_sessions_are_read_at_once_than_allowed",
     "`RMT_TURN_S`": "test_scheduler.py::test_a_short_document_does_not_starve_behind_long_ones",
+    "`RMT_MAX_BATCH_TOKENS`": "test_turns.py::test_a_step_reads_as_many_tokens_as_allowed",
     "`RMT_MAX_BATCH_LANES`": "test_scheduler.py::test_lanes_of_many_sessions_share_a_step",
     "`RMT_COMMIT_INTERVAL_S`": "test_limits.py::test_progress_is_stored_as_often_as_said",
     "`RMT_LEASE_S`": "test_store_leases.py::test_a_dead_readers_session_is_taken_over",
