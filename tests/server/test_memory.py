@@ -201,7 +201,9 @@ def test_a_focus_is_asked_in_its_own_lane(server: Server) -> None:
         assert server.ask(sid, f"  {question.lower()}")["lane"] == lane
         assert server.ask(sid, question, lane=0)["lane"] == 0
     lanes = [server.ask(sid, "Why?", lane=lane) for lane in range(3)]
-    assert server.ask(sid, "Why?")["lane"] == max(lanes, key=lambda one: (one["confidence"], one["probability"]))["lane"]
+    assert (
+        server.ask(sid, "Why?")["lane"] == max(lanes, key=lambda one: (one["confidence"], one["probability"]))["lane"]
+    )
 
 
 def test_asking_changes_nothing(server: Server, whole: bytes, focus: list[str]) -> None:
