@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import redis
 
-from rmt_server.embedded_redis import EmbeddedRedis, redis_server_candidates, redis_server_version
 from rmt_server.keys import READY, SessionKeys
+from rmt_server.redis_process.server import EmbeddedRedis, redis_server_candidates, redis_server_version
 from rmt_server.store import DocumentRecord, Lease, SessionRecord, Store, StoredState
 
 

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import pytest
 
-from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.redis_process.server import EmbeddedRedis
 
 if TYPE_CHECKING:
     from rmt_model.engine import Engine
-    from rmt_server.scheduler import Scheduler
+    from rmt_server.reading.scheduler import Scheduler
 
 TEXT_PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 QUICK = {"lease_s": 1.5, "commit_interval_s": 0.05, "poll_s": 0.02, "turn_s": 0.2, "read_wait_s": 60.0, "drain_s": 5.0}
@@ -163,7 +163,7 @@ class Server(Api):
         import uvicorn
 
         from rmt_server.app import create_app
-        from rmt_server.protocol import http_config
+        from rmt_server.http.protocol import http_config
         from rmt_server.settings import Settings
         from rmt_server.store import Quotas, Store
 

@@ -11,24 +11,24 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from rmt_model.engine import Engine
-from rmt_server.asking import Asking
-from rmt_server.browsers import NoForeignPages, allow_origins
-from rmt_server.chat import Chat, ServedModel
-from rmt_server.contract import complete
-from rmt_server.events import EventStreams
-from rmt_server.inbox import Inbox
-from rmt_server.intake import Intake
+from rmt_server.doctor.redis_checks import warn_of_redis
+from rmt_server.http.browsers import NoForeignPages, allow_origins
+from rmt_server.http.events import EventStreams
+from rmt_server.http.middleware import Authentication, BodyLimit, RateLimit, RequestContext
+from rmt_server.http.problems import install_problems
+from rmt_server.intake.documents import Intake
+from rmt_server.intake.inbox import Inbox
 from rmt_server.metrics import Metrics
-from rmt_server.middleware import Authentication, BodyLimit, RateLimit, RequestContext
-from rmt_server.problems import install_problems
-from rmt_server.redis_checks import warn_of_redis
+from rmt_server.openai.chat import Chat, ServedModel
+from rmt_server.reading.scheduler import Scheduler
 from rmt_server.routes import answers, documents, events, health, openai, sessions, snapshots, traces
+from rmt_server.routes.contract import complete
 from rmt_server.routes.scopes import OPEN_PATHS
-from rmt_server.scheduler import Scheduler
-from rmt_server.service import Service
+from rmt_server.service.asking import Asking
+from rmt_server.service.sessions import Service
+from rmt_server.service.tracing import Tracing
 from rmt_server.settings import Settings
 from rmt_server.store import Store
-from rmt_server.tracing import Tracing
 
 __all__ = ["create_app", "openapi"]
 

@@ -96,7 +96,7 @@ def _openapi(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from rmt_server.doctor import examine
+    from rmt_server.doctor.examination import examine
 
     findings = []
     for finding in examine(_given(options), os.environ):

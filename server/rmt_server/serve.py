@@ -20,9 +20,9 @@ from rmt_model.config import RMTConfig
 from rmt_model.engine import Engine
 from rmt_model.pull import pull
 from rmt_server.app import create_app
-from rmt_server.embedded_redis import EmbeddedRedis
-from rmt_server.protocol import http_config
-from rmt_server.redis_keeper import RedisKeeper
+from rmt_server.http.protocol import http_config
+from rmt_server.redis_process.keeper import RedisKeeper
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.settings import Settings
 from rmt_server.store import Quotas, Store
 from rmt_server.traces import start_traces

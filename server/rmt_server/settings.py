@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rmt_model.config import DtypeName
 from rmt_server.auth import KeyRing
 from rmt_server.logs import LogFormat, LogLevel
-from rmt_server.redis_url import check_redis_url
+from rmt_server.redis_process.url import check_redis_url
 
 __all__ = ["LOOPBACK_HOSTS", "MOST_ENTRIES", "Settings"]
 

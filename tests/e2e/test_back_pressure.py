@@ -11,8 +11,8 @@ import pytest
 import redis
 from tests.serving import ProcessFactory, ServerProcess, text
 
-from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.keys import SessionKeys
+from rmt_server.redis_process.server import EmbeddedRedis
 
 OFFERED_BYTES = 1 << 30
 HELD_BACK_BYTES = 64 << 20

@@ -17,7 +17,7 @@ from tests.clients.faulty_proxy import Cut, Delay, FaultyProxy, LoseAnswer, Refu
 from tests.serving import ProcessFactory, ServerProcess, cut, text, wait_for
 
 from rmt_client import Client, Retry
-from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.redis_process.server import EmbeddedRedis
 
 QUESTION = "Where is Mary?"
 BOOK = "Mary went home; Мэри — домой. 🐘 ".encode() + text(9_000, seed=5)

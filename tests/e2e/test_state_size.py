@@ -8,8 +8,8 @@ import redis
 from tests.serving import ServerFactory, text
 
 from rmt_model.engine import Engine
-from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.keys import SessionKeys
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.store import KEPT_EVENTS
 
 LINE_BYTES = 10_000_000

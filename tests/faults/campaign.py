@@ -21,7 +21,7 @@ from tests.faults.plan import Fsync, plan_run
 from tests.faults.run import Outcome, Run
 from tests.tiny_models import train_tokenizer, write_backbone, write_checkpoint
 
-from rmt_server.embedded_redis import redis_server_candidates
+from rmt_server.redis_process.server import redis_server_candidates
 
 _SEGMENT_TOKENS = 128
 

@@ -21,7 +21,7 @@ from tests.faults.plan import Blow, Fault, RunPlan
 from tests.faults.replica import Replica
 from tests.serving import wait_for
 
-from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.redis_process.server import EmbeddedRedis
 
 SETTINGS = {
     "device": "cpu",

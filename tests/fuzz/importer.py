@@ -27,11 +27,11 @@ from rmt_model.errors import StateError
 from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
 from rmt_model.types import LaneSegment
-from rmt_server.asking import Asking
 from rmt_server.errors import DamagedSnapshotError, RmtServerError, UnprocessableError, WrongCheckpointError
 from rmt_server.metrics import Metrics
-from rmt_server.scheduler import Scheduler
-from rmt_server.service import Service
+from rmt_server.reading.scheduler import Scheduler
+from rmt_server.service.asking import Asking
+from rmt_server.service.sessions import Service
 from rmt_server.settings import Settings
 from rmt_server.store import Store
 

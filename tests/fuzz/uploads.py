@@ -19,9 +19,9 @@ import redis
 from tests.fuzz.campaign import arguments, campaign
 from tests.fuzz.upload_model import UploadModel
 
-from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.errors import RmtServerError
 from rmt_server.keys import READY, SessionKeys
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.store import DocumentRecord, Lease, SessionRecord, Store, StoredState
 
 _TENANT, _SID = "t", "s"

@@ -15,8 +15,8 @@ from rmt_client import Client, UnauthorizedError
 from rmt_server.app import openapi
 from rmt_server.auth import SCOPES as EVERY_SCOPE
 from rmt_server.auth import new_key
-from rmt_server.embedded_redis import EmbeddedRedis
-from rmt_server.openai_errors import is_openai
+from rmt_server.openai.errors import is_openai
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.routes import answers, documents, events, health, openai, sessions, snapshots, traces
 from rmt_server.routes.scopes import OPEN_PATHS, SCOPES
 

@@ -8,7 +8,7 @@ import pytest
 from tests.serving import TEXT_PLAIN, Api, Server
 
 from rmt_server.auth import new_key
-from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.settings import Settings
 
 KEY, LINE = new_key("acme", "write")

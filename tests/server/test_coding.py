@@ -9,8 +9,8 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmt_server.coding import CODINGS, STEP_BYTES, Decoder, named_coding
 from rmt_server.errors import DamagedContentError
+from rmt_server.intake.coding import CODINGS, STEP_BYTES, Decoder, named_coding
 
 CODE = {"gzip": gzip.compress, "zstd": zstd.compress}
 CUTS = st.lists(st.integers(1, 300), min_size=1, max_size=5)

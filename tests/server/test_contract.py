@@ -10,8 +10,8 @@ from tests.serving import Server
 
 from rmt_server.app import openapi
 from rmt_server.cli import main
-from rmt_server.openai_errors import is_openai
-from rmt_server.schemas import ProblemBody
+from rmt_server.openai.errors import is_openai
+from rmt_server.wire.schemas import ProblemBody
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}

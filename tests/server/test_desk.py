@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from rmt_server.desk import LeasedDesk
 from rmt_server.errors import FencedError
-from rmt_server.reading import Reading
+from rmt_server.reading.desk import LeasedDesk
+from rmt_server.reading.lanes import Reading
 
 
 async def fails_at_once() -> None:

@@ -13,8 +13,8 @@ from tests.conftest import REDIS_SERVERS, stored_state
 from tests.serving import ProcessFactory, wait_for
 
 from rmt_server.cli import main
-from rmt_server.embedded_redis import EmbeddedRedis
-from rmt_server.redis_checks import judge_checkpoints, judge_redis, judge_timing
+from rmt_server.doctor.redis_checks import judge_checkpoints, judge_redis, judge_timing
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.settings import Settings
 from rmt_server.store import Store, StoreTiming
 
@@ -239,4 +239,4 @@ def test_a_server_warns_of_a_redis_that_may_lose_data(start_process: ProcessFact
         client.config_set("maxmemory-policy", "allkeys-lru")
     process = start_process(log_format="text").wait_until_ready()
     for words in ("redis persistence: appendonly is no", "redis eviction: maxmemory-policy is allkeys-lru"):
-        wait_for(lambda words=words: f"WARNING rmt_server.redis_checks: {words}" in process.log.read_text(), 10)
+        wait_for(lambda words=words: f"WARNING rmt_server.doctor.redis_checks: {words}" in process.log.read_text(), 10)

@@ -9,14 +9,14 @@ import psutil
 import pytest
 import redis
 
-from rmt_server import embedded_redis
-from rmt_server.embedded_redis import EmbeddedRedis, find_redis_server, redis_server_candidates
 from rmt_server.errors import StartupError
+from rmt_server.redis_process import server as embedded_redis
+from rmt_server.redis_process.server import EmbeddedRedis, find_redis_server, redis_server_candidates
 
 CHILD = """
 import sys, time
 from pathlib import Path
-from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.redis_process.server import EmbeddedRedis
 server = EmbeddedRedis(Path(sys.argv[1]))
 server.start()
 print(server.pid, server._watchdog.pid, flush=True)

@@ -12,7 +12,7 @@ from tests.server.obstacles import Throttle
 from tests.serving import Server, ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
-from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.store import KEPT_EVENTS, Store
 
 

@@ -18,8 +18,8 @@ from tests.serving import ProcessFactory, Server, ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
 from rmt_model.state import ReaderState
-from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.errors import DocumentNotFoundError
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.settings import MOST_ENTRIES, Settings
 from rmt_server.store import FINISHED_DOCUMENTS
 

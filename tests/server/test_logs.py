@@ -15,8 +15,8 @@ import redis
 from tests.serving import TEXT_PLAIN, ProcessFactory, ServerProcess, text, wait_for
 
 from rmt_server.auth import new_key
-from rmt_server.embedded_redis import EmbeddedRedis
-from rmt_server.redis_url import check_redis_url, shown_redis_url
+from rmt_server.redis_process.server import EmbeddedRedis
+from rmt_server.redis_process.url import check_redis_url, shown_redis_url
 from rmt_server.settings import Settings
 
 PASSWORD = "Correct-Horse-Battery"

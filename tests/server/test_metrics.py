@@ -10,8 +10,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from tests.serving import TEXT_PLAIN, Server, ServerFactory, text, wait_for
 
-from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.errors import problem_slugs
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.store import Store
 
 BEHAVIOR = Path(__file__).parents[2] / "docs" / "server-behavior.md"

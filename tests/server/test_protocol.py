@@ -13,9 +13,9 @@ import httpx
 import pytest
 from tests.serving import Server, ServerFactory, wait_for
 
-from rmt_server import protocol
-from rmt_server.embedded_redis import EmbeddedRedis
-from rmt_server.protocol import MAX_HEAD_FIELDS
+from rmt_server.http import protocol
+from rmt_server.http.protocol import MAX_HEAD_FIELDS
+from rmt_server.redis_process.server import EmbeddedRedis
 
 HEAD_BYTES = 2000
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"

@@ -5,9 +5,9 @@ from tests.conftest import StoreBench
 from tests.serving import Api, Server, ServerFactory
 
 from rmt_server.auth import new_key
-from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.errors import RateLimitedError
 from rmt_server.keys import RATES
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.settings import Settings
 
 PATHS = ("/v1/sessions", "/v1/snapshots", "/v1/sessions/nothing")

@@ -19,7 +19,7 @@ from tests.server.obstacles import Throttle
 from tests.serving import ProcessFactory, Server, ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
-from rmt_server.embedded_redis import EmbeddedRedis, find_redis_server
+from rmt_server.redis_process.server import EmbeddedRedis, find_redis_server
 
 DATA = text(40_000, seed=11)
 

@@ -16,7 +16,7 @@ from tests.serving import TEXT_PLAIN, Server, ServerFactory, text, wait_for
 
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
-from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.redis_process.server import EmbeddedRedis
 
 DATA = text(2000)
 SAFETENSORS = {"Content-Type": "application/vnd.safetensors"}

@@ -17,11 +17,11 @@ from tests.server.obstacles import Throttle, in_background
 from tests.serving import Api, Server, ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
-from rmt_server.desk import LeasedDesk
-from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.metrics import Metrics
-from rmt_server.reading import Reading, stored
-from rmt_server.scheduler import Scheduler
+from rmt_server.reading.desk import LeasedDesk
+from rmt_server.reading.lanes import Reading, stored
+from rmt_server.reading.scheduler import Scheduler
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.settings import Settings
 from rmt_server.store import Store
 

@@ -23,7 +23,7 @@ from tests.serving import Api, Server
 
 from rmt_server.app import openapi
 from rmt_server.auth import new_key
-from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.routes.scopes import SCOPES
 
 LONG = "RMT_SCHEMATHESIS_EXAMPLES" in os.environ

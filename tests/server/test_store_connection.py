@@ -16,8 +16,8 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.errors import FencedError, RateLimitedError, StoreUnavailableError
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.store import Quotas, Store, StoredState
 from rmt_server.store import connection as connection_module
 from rmt_server.store.connection import Connection

@@ -7,9 +7,9 @@ import pytest
 import redis
 from tests.conftest import StoreBench, stored_state
 
-from rmt_server.embedded_redis import EmbeddedRedis
 from rmt_server.errors import FencedError, OffsetMismatchError, PreconditionFailedError, SessionNotFoundError
 from rmt_server.keys import SessionKeys
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.store import KEPT_EVENTS, EventRecord, EventSnapshot, Lease, Store
 
 STATE = stored_state(10)

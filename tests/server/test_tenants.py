@@ -9,7 +9,7 @@ import redis
 from tests.serving import TEXT_PLAIN, Api, Server, text, wait_for
 
 from rmt_server.auth import new_key
-from rmt_server.embedded_redis import EmbeddedRedis
+from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.routes.scopes import SCOPES
 
 ANNA, BERT = new_key("anna", "admin"), new_key("bert", "admin")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rmt_server.together import together
+from rmt_server.service.together import together
 
 
 async def test_results_come_in_order_and_so_many_run_at_a_time() -> None:

@@ -1,1 +1,1 @@
-"""Routes: one file for each noun, no logic."""
+"""The routes: one file for each noun, no logic; their scopes, and their contract."""

@@ -2,14 +2,14 @@
 
 from fastapi import APIRouter, Request, Response
 
-from rmt_server.asking import Answers, Reply
-from rmt_server.listening import Listener
-from rmt_server.progress import PROGRESS, with_progress
+from rmt_server.http.progress import PROGRESS, with_progress
 from rmt_server.routes.deps import AskingDep, JsonOnly, TenantDep, TracingDep
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.routes.traces import trace_body
-from rmt_server.schemas import AnswerBody, AnswerRequest, AnswersBody, PositionBody, UsageBody
-from rmt_server.sse import EventStream
+from rmt_server.service.asking import Answers, Reply
+from rmt_server.service.listening import Listener
+from rmt_server.wire.schemas import AnswerBody, AnswerRequest, AnswersBody, PositionBody, UsageBody
+from rmt_server.wire.sse import EventStream
 
 router = APIRouter(prefix="/v1/sessions/{sid}", tags=["answers"], route_class=ScopedRoute)
 

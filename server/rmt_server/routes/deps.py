@@ -4,17 +4,17 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
-from rmt_server.asking import Asking
 from rmt_server.auth import Caller
-from rmt_server.chat import Chat, ServedModel
 from rmt_server.errors import UnsupportedMediaTypeError
-from rmt_server.events import EventStreams
-from rmt_server.intake import Intake
-from rmt_server.requests import media_type
-from rmt_server.service import Service
+from rmt_server.http.events import EventStreams
+from rmt_server.intake.documents import Intake
+from rmt_server.openai.chat import Chat, ServedModel
+from rmt_server.service.asking import Asking
+from rmt_server.service.sessions import Service
+from rmt_server.service.tracing import Tracing
 from rmt_server.settings import Settings
 from rmt_server.store import Store
-from rmt_server.tracing import Tracing
+from rmt_server.wire.requests import media_type
 
 __all__ = [
     "AfterQuery",

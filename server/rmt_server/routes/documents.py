@@ -5,19 +5,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from rmt_server.coding import CODINGS
 from rmt_server.errors import UnsupportedMediaTypeError
-from rmt_server.intake import APPEND_BYTES
-from rmt_server.listening import Listener
-from rmt_server.progress import PROGRESS, with_progress
-from rmt_server.requests import media_type
+from rmt_server.http.progress import PROGRESS, with_progress
+from rmt_server.intake.coding import CODINGS
+from rmt_server.intake.documents import APPEND_BYTES
 from rmt_server.routes.answers import answers_body
 from rmt_server.routes.deps import AskingDep, IdempotencyKey, IntakeDep, SettingsDep, StoreDep, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
-from rmt_server.schemas import DocumentBody, DocumentRequest, ReadBody, SessionBody
+from rmt_server.service.listening import Listener
 from rmt_server.settings import Settings
-from rmt_server.sse import EventStream, accepts_events
 from rmt_server.store import DocumentRecord
+from rmt_server.wire.requests import media_type
+from rmt_server.wire.schemas import DocumentBody, DocumentRequest, ReadBody, SessionBody
+from rmt_server.wire.sse import EventStream, accepts_events
 
 router = APIRouter(prefix="/v1", tags=["documents"], route_class=ScopedRoute)
 

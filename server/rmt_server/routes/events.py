@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from rmt_server.routes.deps import EventsDep, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
-from rmt_server.sse import EventStream, events_content
+from rmt_server.wire.sse import EventStream, events_content
 
 router = APIRouter(prefix="/v1/sessions/{sid}", tags=["events"], route_class=ScopedRoute)
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from rmt_server.routes.deps import StoreDep
 from rmt_server.routes.scopes import ScopedRoute
-from rmt_server.schemas import HealthBody
+from rmt_server.wire.schemas import HealthBody
 
 router = APIRouter(tags=["operation"], route_class=ScopedRoute)
 

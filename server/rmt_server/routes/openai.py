@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel
 
-from rmt_server.chat import Chat, ChatAnswer, ServedModel, Turn
 from rmt_server.errors import ModelNotFoundError
-from rmt_server.listening import NOBODY, Listener
-from rmt_server.openai_bodies import (
+from rmt_server.http.problems import error_document
+from rmt_server.http.progress import News
+from rmt_server.openai.bodies import (
     ChatBody,
     ChatChunk,
     ChatRequest,
@@ -24,12 +24,12 @@ from rmt_server.openai_bodies import (
     OpenAIRequest,
     OpenAIUsage,
 )
-from rmt_server.problems import error_document
-from rmt_server.progress import News
-from rmt_server.requests import unless_disconnected
+from rmt_server.openai.chat import Chat, ChatAnswer, ServedModel, Turn
 from rmt_server.routes.deps import ChatDep, JsonOnly, ModelDep, SettingsDep, TenantDep
 from rmt_server.routes.scopes import ScopedRoute
-from rmt_server.sse import PING, EventStream, events_content, sse_data
+from rmt_server.service.listening import NOBODY, Listener
+from rmt_server.wire.requests import unless_disconnected
+from rmt_server.wire.sse import PING, EventStream, events_content, sse_data
 
 router = APIRouter(prefix="/v1", tags=["openai"], route_class=ScopedRoute)
 

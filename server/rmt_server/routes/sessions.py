@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
-from rmt_server.idempotency import Creation
 from rmt_server.routes.deps import (
     AfterQuery,
     IdempotencyKey,
@@ -15,8 +14,9 @@ from rmt_server.routes.deps import (
     TenantDep,
 )
 from rmt_server.routes.scopes import ScopedRoute
-from rmt_server.schemas import RestoreRequest, SessionBody, SessionPatch, SessionRequest, SessionsBody
+from rmt_server.service.idempotency import Creation
 from rmt_server.store import SessionRecord
+from rmt_server.wire.schemas import RestoreRequest, SessionBody, SessionPatch, SessionRequest, SessionsBody
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=ScopedRoute)
 

@@ -5,12 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from rmt_server.body import Body
 from rmt_server.errors import UnsupportedMediaTypeError
-from rmt_server.idempotency import Creation
-from rmt_server.listening import Listener
-from rmt_server.progress import PROGRESS, with_progress
-from rmt_server.requests import media_type
+from rmt_server.http.progress import PROGRESS, with_progress
+from rmt_server.intake.body import Body
 from rmt_server.routes.deps import (
     AfterQuery,
     IdempotencyKey,
@@ -22,9 +19,12 @@ from rmt_server.routes.deps import (
     TenantDep,
 )
 from rmt_server.routes.scopes import ScopedRoute
-from rmt_server.schemas import SnapshotBody, SnapshotRequest, SnapshotsBody
-from rmt_server.sse import EventStream
+from rmt_server.service.idempotency import Creation
+from rmt_server.service.listening import Listener
 from rmt_server.store import Page, SnapshotRecord
+from rmt_server.wire.requests import media_type
+from rmt_server.wire.schemas import SnapshotBody, SnapshotRequest, SnapshotsBody
+from rmt_server.wire.sse import EventStream
 
 router = APIRouter(prefix="/v1", tags=["snapshots"], route_class=ScopedRoute)
 

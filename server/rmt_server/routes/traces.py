@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from rmt_server.listening import Listener
-from rmt_server.progress import PROGRESS, with_progress
-from rmt_server.requests import unless_disconnected
+from rmt_server.http.progress import PROGRESS, with_progress
 from rmt_server.routes.deps import JsonOnly, TenantDep, TracingDep
 from rmt_server.routes.scopes import ScopedRoute
-from rmt_server.schemas import ProbeBody, TimelineBody, TimelinePointBody, TraceBody, TraceRequest
-from rmt_server.sse import EventStream
-from rmt_server.tracing import TimelinePoint, Trace
+from rmt_server.service.listening import Listener
+from rmt_server.service.tracing import TimelinePoint, Trace
+from rmt_server.wire.requests import unless_disconnected
+from rmt_server.wire.schemas import ProbeBody, TimelineBody, TimelinePointBody, TraceBody, TraceRequest
+from rmt_server.wire.sse import EventStream
 
 router = APIRouter(prefix="/v1/sessions/{sid}", tags=["traces"], route_class=ScopedRoute)
 

@@ -1,0 +1,244 @@
+"""LeasedDesks: the sessions that this process reads: leased, read ahead, committed, renewed and let go."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmt_model.engine import Engine, EngineFullError
+from rmt_model.errors import RmtModelError
+from rmt_server.errors import FencedError, RmtServerError, StoreUnavailableError
+from rmt_server.logs import about_session
+from rmt_server.metrics import Metrics
+from rmt_server.reading.desk import LeasedDesk, Turns
+from rmt_server.reading.lanes import Reading
+from rmt_server.reading.replica import Replica
+from rmt_server.reading.workroom import Workroom
+from rmt_server.settings import Settings
+from rmt_server.store import Lease, Store, StoredState
+from rmt_server.traces import Attributes, span
+
+__all__ = ["LeasedDesks"]
+
+Key = tuple[str, str]
+_log = logging.getLogger(__name__)
+_STORE_PAUSE_S = 1.0
+
+
+class LeasedDesks:
+    """The readings of this process.
+
+    Everything that one has not committed can be dropped at any moment: whoever leases the session next starts from the
+    last commit.
+
+    Args:
+        store: Where sessions are.
+        engine: What reads them.
+        settings: How many, and how long each.
+        metrics: Counts them.
+        workroom: Where this works.
+        turns: Gets a turn for each.
+        notify: Is told which session has a new commit.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        workroom: Workroom,
+        turns: Turns,
+        notify: Callable[[Key], None],
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._settings = settings
+        self._metrics = metrics
+        self._workroom = workroom
+        self._turns = turns
+        self._notify = notify
+        self._replica = Replica(store, settings)
+        self._desks: dict[Key, LeasedDesk] = {}
+        self._looking: asyncio.Task[list[Lease]] | None = None
+        self._look_at_s = 0.0
+        metrics.unread_bytes.set_function(
+            lambda: sum(desk.reading.lease.session.unread_bytes for desk in self._desks.values())
+        )
+
+    def begin(self) -> None:
+        """Say that this process is there, look for what was forgotten, and keep leases, beside the loop."""
+        replica = self._replica
+        self._workroom.keep_doing(replica.stay(), replica.sweep(self.look_at_once), self._renew())
+
+    def look_at_once(self) -> None:
+        """There may be work: do not wait for the next poll."""
+        self._look_at_s = 0.0
+        self._workroom.ring()
+
+    async def take(self) -> None:
+        """Begin to read what was leased, and look for more beside the engine."""
+        if self._looking is not None and self._looking.done():
+            leases, self._looking = self._looking.result(), None
+            for lease in leases:
+                await self._admit(lease)
+        if self._looking is None and time.monotonic() >= self._look_at_s:
+            self._look_at_s = time.monotonic() + self._settings.poll_s
+            self._looking = self._workroom.beside(self._lease_ready())
+
+    async def _lease_ready(self) -> list[Lease]:
+        """Lease sessions that have something to read; where there is no room for one, another has to yield."""
+        leases: list[Lease] = []
+        try:
+            due = await self._store.ready(2 * self._settings.max_readings)
+            self._metrics.ready_sessions.set(due.hints)
+            share = self._replica.share(due.hints)
+            self._yield_surplus(share)
+            for key in due.sessions:
+                if key in self._desks:
+                    continue
+                if len(self._desks) + len(leases) >= share:
+                    self._make_room()
+                    break
+                lease = await self._store.lease(*key, self._replica.owner, int(self._settings.lease_s * 1000))
+                if lease is not None:
+                    leases.append(lease)
+        except StoreUnavailableError as error:
+            _log.warning("cannot look for work: %s", error)
+            self._look_at_s = time.monotonic() + _STORE_PAUSE_S
+        return leases
+
+    def _yield_surplus(self, share: int) -> None:
+        """Leave what is beyond this process's share to replicas that have less, such as one that has just come."""
+        staying = [desk for desk in self._desks.values() if not desk.yielding]
+        staying.sort(key=lambda desk: desk.reading.since_s)
+        for desk in staying[: max(0, len(staying) - share)]:
+            desk.yielding = True
+
+    def _make_room(self) -> None:
+        """Let the session that has been read for the longest time be put down, once it has had its turn."""
+        longest = min(self._desks.values(), key=lambda desk: desk.reading.since_s, default=None)
+        if longest is not None and time.monotonic() - longest.reading.since_s >= self._settings.turn_s:
+            longest.yielding = True
+
+    async def _admit(self, lease: Lease) -> None:
+        """Begin to read a leased session; of one that cannot be read here the lease is left to end by itself."""
+        session, key = lease.session, (lease.session.tenant, lease.session.id)
+        if session.model != self._engine.checkpoint.fingerprint:
+            _log.warning("left unread: it belongs to checkpoint %s", session.model, extra=about_session(key))
+            return
+        try:
+            reading = await self._workroom.on_engine(partial(Reading, self._store, self._engine, lease))
+        except (EngineFullError, RmtModelError) as error:
+            _log.warning("left unread: %s", error, extra=about_session(key))
+            return
+        desk = self._desks[reading.key] = LeasedDesk(reading)
+        self._turns.add(desk)
+        self._metrics.resumes.inc(lease.resumed)
+        self._metrics.readings.set(len(self._desks))
+
+    async def archive(self) -> None:
+        """Fetch text ahead, commit what is due beside the next step, and let go of sessions that are read."""
+        for desk in list(self._desks.values()):
+            if not self._settle(desk):
+                continue
+            if desk.reading.wants_end_kept:
+                await desk.reading.keep_end(await self._memory(desk))
+            if desk.wants_refill:
+                desk.refill = self._workroom.beside(desk.reading.refill())
+            if desk.commit is None:
+                await self.commit_if_due(desk)
+            if desk.may_go:
+                self._forget(desk)
+                self._workroom.send_out(self._let_go(desk.reading.lease))
+
+    async def _memory(self, desk: LeasedDesk) -> NDArray[np.float32]:
+        return await self._workroom.on_engine(partial(self._engine.memory, desk.reading.slots))
+
+    def _settle(self, desk: LeasedDesk) -> bool:
+        """Take the results of what ran beside the engine; False when the reading had to be dropped."""
+        for name in ("refill", "commit"):
+            ended, error = desk.take_result(name)
+            if error is not None:
+                self._drop(desk, error)
+                return False
+            if ended and name == "commit":
+                self._notify(desk.reading.key)
+        return True
+
+    async def commit_if_due(self, desk: LeasedDesk) -> None:
+        """Begin to commit a reading's progress, if there is any and it is time."""
+        reading, now = desk.reading, time.monotonic()
+        if reading.has_news and (desk.at_rest or now - desk.committed_s >= self._settings.commit_interval_s):
+            state, finished = await reading.progress(await self._memory(desk))
+            if desk.commit is None:  # else a renewal began meanwhile: the commit is due again when that has ended
+                desk.committed_s = now
+                desk.commit = self._workroom.beside(self._commit(desk, state, finished))
+
+    async def _commit(self, desk: LeasedDesk, state: StoredState, finished: tuple[str, ...]) -> None:
+        """Store progress; in a trace it follows the session's last step."""
+        tenant, session_id = desk.reading.key
+        facts: Attributes = {"rmt.tenant": tenant, "rmt.session_id": session_id, "rmt.read_bytes": state.read_bytes}
+        with self._metrics.commit_seconds.time(), span("commit", facts, after=(desk.step,)):
+            points = min(self._settings.timeline_points, self._settings.max_timeline_bytes // len(state.blob))
+            await desk.reading.commit(state, finished, points)
+        self._metrics.state_bytes.observe(len(state.blob))
+
+    async def wind_down(self) -> None:
+        """Commit what has been read and give every lease back."""
+        if self._looking is not None:
+            for lease in await self._looking:
+                await self._let_go(lease)
+        for desk in list(self._desks.values()):
+            try:
+                for task in (desk.refill, desk.commit):
+                    if task is not None:
+                        await task
+                if desk.reading.wants_end_kept:
+                    await desk.reading.keep_end(await self._memory(desk))
+                if desk.reading.has_news:
+                    await self._commit(desk, *await desk.reading.progress(await self._memory(desk)))
+            except (RmtServerError, RmtModelError) as error:
+                self._drop(desk, error)
+            else:
+                self._forget(desk)  # before its lease is given back: nobody renews it any more
+                await self._let_go(desk.reading.lease)
+        await self._workroom.finish_errands()
+        await self._replica.leave()
+
+    async def _renew(self) -> None:
+        """Renew every lease that no commit has renewed, however long a step takes."""
+        while True:
+            for desk in self._desks.values():
+                if desk.commit is None and time.monotonic() - desk.reading.contact_s > self._replica.beat_s:
+                    desk.commit = self._workroom.beside(desk.reading.renew())
+            await asyncio.sleep(self._replica.beat_s / 2)
+
+    async def _let_go(self, lease: Lease) -> None:
+        """Give a session back that has nothing left to read, or whose place goes to another."""
+        try:
+            await self._store.release(lease)
+        except StoreUnavailableError as error:
+            key = lease.session.tenant, lease.session.id
+            _log.warning("keeps its lease until it ends: %s", error, extra=about_session(key))
+
+    def _drop(self, desk: LeasedDesk, error: BaseException) -> None:
+        """Stop reading a session; what was not committed is read again by whoever leases it next."""
+        if not isinstance(error, RmtServerError | RmtModelError):
+            raise error
+        _log.warning("dropped: %s", error, extra=about_session(desk.reading.key))
+        if isinstance(error, FencedError):
+            self._metrics.lost_leases.inc()
+        desk.abandon()
+        self._forget(desk)
+
+    def _forget(self, desk: LeasedDesk) -> None:
+        del self._desks[desk.reading.key]
+        self._turns.remove(desk)
+        self._engine.close(desk.reading.slots)
+        self._metrics.readings.set(len(self._desks))

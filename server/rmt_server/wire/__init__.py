@@ -1,0 +1,1 @@
+"""The wire room: what stands in requests and answers."""
