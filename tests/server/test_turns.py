@@ -11,7 +11,7 @@ from tests.serving import ServerFactory, text, wait_for
 
 from rmt_model.engine import Engine
 from rmt_model.types import LaneSegment
-from rmt_server.turns import Turns
+from rmt_server.reading.turns import Turns
 
 SEGMENT = 100
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from opentelemetry.trace import SpanContext
 
-from rmt_model.types import LaneSegment
 from rmt_server.reading.lanes import Reading, TextIntoLanes
 from rmt_server.reading.rereading import Rereading
 

@@ -14,9 +14,10 @@ from rmt_model.errors import RmtModelError
 from rmt_server.errors import FencedError, RmtServerError, StoreUnavailableError
 from rmt_server.logs import about_session
 from rmt_server.metrics import Metrics
-from rmt_server.reading.desk import LeasedDesk, Turns
+from rmt_server.reading.desk import LeasedDesk
 from rmt_server.reading.lanes import Reading
 from rmt_server.reading.replica import Replica
+from rmt_server.reading.turns import Turns
 from rmt_server.reading.workroom import Workroom
 from rmt_server.settings import Settings
 from rmt_server.store import Lease, Store, StoredState

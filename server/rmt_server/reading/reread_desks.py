@@ -12,8 +12,9 @@ from rmt_model.errors import RmtModelError
 from rmt_model.state import ReaderState
 from rmt_server.errors import BusyError, RmtServerError
 from rmt_server.metrics import Metrics
-from rmt_server.reading.desk import RereadDesk, Turns
+from rmt_server.reading.desk import RereadDesk
 from rmt_server.reading.rereading import Errand, Rereading
+from rmt_server.reading.turns import Turns
 from rmt_server.reading.workroom import Workroom
 from rmt_server.settings import Settings
 from rmt_server.store import Store

@@ -15,11 +15,11 @@ from rmt_model.engine import Engine
 from rmt_model.state import ReaderState
 from rmt_server.errors import BusyError
 from rmt_server.metrics import Metrics
-from rmt_server.reading.desk import Turns
 from rmt_server.reading.leased_desks import LeasedDesks
 from rmt_server.reading.questions import Listener, QuestionQueue, unheard_words
 from rmt_server.reading.reread_desks import RereadDesks
 from rmt_server.reading.rereading import Errand
+from rmt_server.reading.turns import Turns
 from rmt_server.reading.workroom import Workroom
 from rmt_server.settings import Settings
 from rmt_server.store import Store

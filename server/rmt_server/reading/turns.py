@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Generic, TypeVar
 
 from rmt_model.types import LaneSegment
-from rmt_server.desk import Desk
+from rmt_server.reading.desk import Desk
 
 __all__ = ["Shares", "Turns"]
 
