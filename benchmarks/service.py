@@ -8,8 +8,8 @@ Real servers, each with a Redis of its own, by HTTP on loopback.
   and the speed of the long one in a time in which a short one comes every ten seconds, against nothing beside it.
 * commits: of a long document, the share that took 5 ms and less; and the same text read by a server that commits twice
   a second and by one that commits once, at the end.
-* chunk: 64 KiB from the first byte sent to the acknowledgement, to a session of its own each time: at a server whose
-  model takes nearly no time, and at one that reads the chunk before meanwhile.
+* chunk: 64 KiB by PATCH, from the first byte sent to the acknowledgement, each to a session of its own: at a server
+  with a tiny model that has read what came before, and at one that is reading it meanwhile.
 * state: bytes of a snapshot after 10,000 tokens and after `--long` tokens, against keys and values of all of them.
 * start: from the start of the process to `/readyz`, with the backbone in the cache.
 """
@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from threading import Event, Thread
 
@@ -66,6 +67,11 @@ class Client:
         seconds = self.send(session, text)
         self.http.delete(f"/v1/sessions/{session}").raise_for_status()
         return seconds
+
+    def rest(self, session: str) -> None:
+        """Wait until all that came has been read."""
+        while self.http.get(f"/v1/sessions/{session}").raise_for_status().json()["status"] != "idle":
+            time.sleep(0.05)
 
     @contextmanager
     def reading(self, text: str) -> Iterator[str]:
@@ -131,12 +137,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client = Client(one.url)
         figures += _short_beside_long(client, texts, options.runs)
         figures += _commits(client)
-        figures += _chunks(client, texts[10_000], options.runs, "while the last ones are read", None)
+        figures += _chunks(client, texts[10_000], options.runs, "while the last ones are read", None, 0.05)
         figures += _states(client, texts[10_000], options.long, kept_bytes)
         with serving.server(options.checkpoint, **known, commit_interval_s=3600) as other:
             figures.append(_overlap(client, Client(other.url), texts[10_000], options.runs))
     with tempfile.TemporaryDirectory() as folder, serving.server(write_served_checkpoint(Path(folder))) as tiny:
-        figures += _chunks(Client(tiny.url), texts[10_000], options.runs, "by a tiny model", 3.0)
+        figures += _chunks(Client(tiny.url), texts[10_000], options.runs, "a tiny model, at rest", 3.0, None)
     holds = report.show(figures)
     report.write(options.out, "service", figures, options={name: str(value) for name, value in vars(options).items()})
     return int(not holds)
@@ -175,12 +181,24 @@ def _overlap(often: Client, seldom: Client, text: str, runs: int) -> Figure:
     return Figure("reading with two commits a second", "one commit at the end", ratio, most=1.02)
 
 
-def _chunks(client: Client, text: str, runs: int, how: str, most_ms: float | None) -> list[Figure]:
-    chunk, seconds = text[:_CHUNK_BYTES].ljust(_CHUNK_BYTES), []
+def _chunks(
+    client: Client, text: str, runs: int, how: str, most_ms: float | None, pause_s: float | None
+) -> list[Figure]:
+    chunk, seconds = text[:_CHUNK_BYTES].ljust(_CHUNK_BYTES).encode(), []
     sessions = [client.session() for _ in range(10 * runs)]
+    where = client.http.base_url
+    line = HTTPConnection(where.host, where.port)
     for session in sessions:
-        seconds.append(client.send(session, chunk, wait=False))
-        time.sleep(0.05)
+        url = f"/v1/sessions/{session}/documents"
+        begun = client.http.post(url, headers={"Upload-Complete": "?0"}).raise_for_status()
+        headers = {"Upload-Offset": "0", "Upload-Complete": "?0", "Content-Type": "application/partial-upload"}
+        started = time.perf_counter()
+        line.request("PATCH", httpx.URL(begun.headers["location"]).path, chunk, headers)
+        answer = line.getresponse()
+        answer.read()
+        seconds.append(time.perf_counter() - started)
+        assert answer.status == 204, answer.status
+        client.rest(session) if pause_s is None else time.sleep(pause_s)
     for session in sessions:
         client.http.delete(f"/v1/sessions/{session}").raise_for_status()
     return [Figure("64 KiB acknowledged, median", how, 1000 * statistics.median(seconds), "ms", most=most_ms)]

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -117,6 +119,21 @@ def test_lanes_of_many_sessions_share_a_step(start_server: ServerFactory, engine
     read = throttle.lanes_read[-20:]
     assert max(read) == 4
     assert sum(read) / len(read) > 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads have no priority of their own elsewhere")
+def test_reading_stands_back_behind_everything_else(start_server: ServerFactory, engine: Engine) -> None:
+    found: list[int] = []
+    read = engine.read
+
+    def look(segments: Any) -> None:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        read(segments)
+
+    engine.read = look  # type: ignore[method-assign]
+    start_server(engine, engine_nice=7).read(text(500))
+    assert set(found) == {7}
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
 
 
 # ---------------------------------------------------------------------------- callers who leave, and crowds
@@ -297,6 +314,7 @@ async def test_a_commit_waits_for_a_renewal_that_began_while_it_was_prepared(ben
     await bench.document(text(2000))
     leased = Scheduler(bench.store, engine, Settings(), Metrics())._leased
     desk = LeasedDesk(Reading(bench.store, engine, await bench.lease()))
+    desk.reading.open()
     await desk.reading.refill()
     engine.read(desk.reading.next_segments()[0])
     desk.committed_s = 0.0

@@ -100,6 +100,27 @@ def test_who_comes_is_served_at_once_and_does_not_displace_the_others() -> None:
     assert_shares(tokens_served(turns, 999, SEGMENT), [([one], 1 / 3) for one in (*old, new)])
 
 
+def test_who_has_just_come_has_its_first_step_alone_and_the_next_is_for_everybody() -> None:
+    old, news = [Text("a"), Text("a")], [Text("a") for _ in range(3)]
+    turns = turns_of(*old)
+    tokens_served(turns, 10, 10 * SEGMENT)
+    for new in news[:2]:
+        turns.add(new)  # type: ignore[arg-type]
+    assert turns.choose(10 * SEGMENT, 100)[2] == news[:2]
+    turns.add(news[2])  # type: ignore[arg-type]
+    assert set(turns.choose(10 * SEGMENT, 100)[2]) == {*old, *news}
+    assert set(turns.choose(10 * SEGMENT, 100)[2]) == {*old, *news}
+
+
+def test_newcomers_of_a_tenant_that_has_had_more_wait_with_the_others() -> None:
+    greedy, modest = [Text("a", 4), Text("a")], Text("b")
+    turns = turns_of(greedy[0], modest)
+    for _ in range(3):
+        turns.choose(10 * SEGMENT, 100)
+    turns.add(greedy[1])  # type: ignore[arg-type]
+    assert set(turns.choose(10 * SEGMENT, 100)[2]) == {*greedy, modest}
+
+
 def test_nobody_saves_up_turns_and_nobody_forgets_a_debt_by_pausing() -> None:
     busy, idle, wide = Text("a"), Text("a"), Text("b", 4)
     turns = turns_of(busy, idle, wide)

@@ -41,7 +41,7 @@ class TextIntoLanes(ABC):
     `refill` runs beside the engine; all other methods are called between two steps.
 
     Attributes:
-        slots: Where the engine keeps the lanes' memory; whoever is done with this closes them.
+        slots: Where the engine keeps the lanes' memory once it is open; whoever is done with this closes them.
         step_tokens: What a step of it takes: a segment in each lane, with its focus and its memory around it.
         exhausted: Whether there is no more text to fetch.
     """
@@ -54,7 +54,20 @@ class TextIntoLanes(ABC):
         self._prefixes = [focus_ids(engine, state, lane) for lane in range(state.lanes)]
         self.step_tokens = sum(map(len, self._prefixes)) + state.lanes * engine.checkpoint.config.segment_positions
         self._fed = asyncio.Lock()
-        self.slots = engine.open(state.memory)  # at the end: what fails above has taken none
+        self._engine = engine
+        self._memory: NDArray[np.float32] | None = state.memory
+        self.slots: Sequence[int] = ()
+
+    def open(self) -> None:
+        """Put the lanes' memory into the engine, on whose thread this is called.
+
+        Raises:
+            EngineFullError: There are not enough free slots.
+            StateError: The memory is not one of this model.
+        """
+        assert self._memory is not None  # noqa: S101 - it is opened once
+        self.slots = self._engine.open(self._memory)
+        self._memory = None
 
     @property
     @abstractmethod
@@ -165,25 +178,30 @@ class Reading(TextIntoLanes):
             finished = (one for one in self._finished if one != self._ended)
             return stored(self._reader.state(memory), self._reader.waiting), tuple(finished)
 
-    async def commit(self, state: StoredState, finished: tuple[str, ...], timeline_points: int) -> None:
+    async def commit(self, state: StoredState, finished: tuple[str, ...], timeline_points: int) -> float:
         """Store what `progress` gave, and compress some of the text that is read and kept.
 
         The session's timeline keeps at most so many states.
+
+        Returns:
+            How long the store took for the commit itself, in seconds.
 
         Raises:
             FencedError: Another reader has taken over; nothing here may be used again.
         """
         async with self._ends:
             await self._store_ends(finished)
+            started_s = time.monotonic()
             try:
                 self.lease = await self._store.commit(self.lease, state, finished, timeline_points=timeline_points)
             except ValueError as error:  # a Redis that lost its last second holds less than was read here
                 raise FencedError(str(error)) from error
             for _ in finished:
                 self._finished.popleft()
-        self.contact_s = time.monotonic()
+            self.contact_s = time.monotonic()
         if self.lease.session.keep_text:
             await self._store.compact(self.lease)
+        return self.contact_s - started_s
 
     async def _store_ends(self, finished: Sequence[str]) -> None:
         """Keep snapshots of the ends that are about to be committed: before that, so that a crash loses none."""

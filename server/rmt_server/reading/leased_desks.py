@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -28,6 +29,8 @@ __all__ = ["LeasedDesks"]
 Key = tuple[str, str]
 _log = logging.getLogger(__name__)
 _STORE_PAUSE_S = 1.0
+_LEAST_PAUSE_S = 0.005
+"""However many say that there is work, looking for it takes no more than a part of the loop's time."""
 
 
 class LeasedDesks:
@@ -66,8 +69,10 @@ class LeasedDesks:
         self._notify = notify
         self._replica = Replica(store, settings)
         self._desks: dict[Key, LeasedDesk] = {}
-        self._looking: asyncio.Task[list[Lease]] | None = None
-        self._look_at_s = 0.0
+        self._coming: dict[Key, asyncio.Task[Reading | None]] = {}
+        self._look_now = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+        self._ending = False
         metrics.unread_bytes.set_function(
             lambda: sum(desk.reading.lease.session.unread_bytes for desk in self._desks.values())
         )
@@ -76,43 +81,78 @@ class LeasedDesks:
         """Say that this process is there, look for what was forgotten, and keep leases, beside the loop."""
         replica = self._replica
         self._workroom.keep_doing(replica.stay(), replica.sweep(self.look_at_once), self._renew())
+        self._looking = self._workroom.beside(self._look())
 
     def look_at_once(self) -> None:
-        """There may be work: do not wait for the next poll."""
-        self._look_at_s = 0.0
-        self._workroom.ring()
+        """There may be work: do not wait for the next poll, or for the end of a step."""
+        self._look_now.set()
 
     async def take(self) -> None:
-        """Begin to read what was leased, and look for more beside the engine."""
+        """Begin to read what was leased meanwhile and has its first text."""
         if self._looking is not None and self._looking.done():
-            leases, self._looking = self._looking.result(), None
-            for lease in leases:
-                await self._admit(lease)
-        if self._looking is None and time.monotonic() >= self._look_at_s:
-            self._look_at_s = time.monotonic() + self._settings.poll_s
-            self._looking = self._workroom.beside(self._lease_ready())
+            self._looking.result()
+        for key, task in list(self._coming.items()):
+            if task.done():
+                reading = task.result()
+                if reading is not None:
+                    await self._admit(reading)
+                del self._coming[key]  # at the end: until then it takes a place here, and nobody leases it again
 
-    async def _lease_ready(self) -> list[Lease]:
-        """Lease sessions that have something to read; where there is no room for one, another has to yield."""
-        leases: list[Lease] = []
+    async def _look(self) -> None:
+        """Look for work beside the loop, so that no session waits for a step before its first text is fetched."""
+        while not self._ending:
+            self._look_now.clear()
+            pause_s = await self._lease_ready()
+            await asyncio.sleep(_LEAST_PAUSE_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), pause_s)
+
+    async def _lease_ready(self) -> float:
+        """Lease sessions that have something to read; where there is no room for one, another has to yield.
+
+        Returns:
+            How long to wait before the next look, in seconds.
+        """
         try:
             due = await self._store.ready(2 * self._settings.max_readings)
             self._metrics.ready_sessions.set(due.hints)
             share = self._replica.share(due.hints)
             self._yield_surplus(share)
             for key in due.sessions:
-                if key in self._desks:
+                if self._ending:
+                    break
+                if key in self._desks or key in self._coming:
                     continue
-                if len(self._desks) + len(leases) >= share:
+                if not self._has_room(share):
                     self._make_room()
                     break
                 lease = await self._store.lease(*key, self._replica.owner, int(self._settings.lease_s * 1000))
                 if lease is not None:
-                    leases.append(lease)
+                    self._coming[key] = self._workroom.beside(self._prepare(lease))
         except StoreUnavailableError as error:
             _log.warning("cannot look for work: %s", error)
-            self._look_at_s = time.monotonic() + _STORE_PAUSE_S
-        return leases
+            return _STORE_PAUSE_S
+        return self._settings.poll_s
+
+    async def _prepare(self, lease: Lease) -> Reading | None:
+        """Fetch the first text of a leased session; of one that cannot be read here the lease ends by itself."""
+        session, key = lease.session, (lease.session.tenant, lease.session.id)
+        if session.model != self._engine.checkpoint.fingerprint:
+            _log.warning("left unread: it belongs to checkpoint %s", session.model, extra=about_session(key))
+            return None
+        try:
+            reading = Reading(self._store, self._engine, lease)
+            await reading.refill()
+        except (RmtModelError, RmtServerError) as error:
+            self._see_dropped(key, error)
+            return None
+        return reading
+
+    def _has_room(self, share: int) -> bool:
+        """Whether one more fits into this process, and into its share; of that who has been read takes nothing."""
+        at_work = sum(not desk.at_rest for desk in self._desks.values())
+        taken = len(self._desks) + len(self._coming)
+        return taken < self._settings.max_readings and at_work + len(self._coming) < share
 
     def _yield_surplus(self, share: int) -> None:
         """Leave what is beyond this process's share to replicas that have less, such as one that has just come."""
@@ -127,20 +167,16 @@ class LeasedDesks:
         if longest is not None and time.monotonic() - longest.reading.since_s >= self._settings.turn_s:
             longest.yielding = True
 
-    async def _admit(self, lease: Lease) -> None:
-        """Begin to read a leased session; of one that cannot be read here the lease is left to end by itself."""
-        session, key = lease.session, (lease.session.tenant, lease.session.id)
-        if session.model != self._engine.checkpoint.fingerprint:
-            _log.warning("left unread: it belongs to checkpoint %s", session.model, extra=about_session(key))
-            return
+    async def _admit(self, reading: Reading) -> None:
+        """Begin to read a session whose first text is there."""
         try:
-            reading = await self._workroom.on_engine(partial(Reading, self._store, self._engine, lease))
+            await self._workroom.on_engine(reading.open)
         except (EngineFullError, RmtModelError) as error:
-            _log.warning("left unread: %s", error, extra=about_session(key))
+            _log.warning("left unread: %s", error, extra=about_session(reading.key))
             return
         desk = self._desks[reading.key] = LeasedDesk(reading)
         self._turns.add(desk)
-        self._metrics.resumes.inc(lease.resumed)
+        self._metrics.resumes.inc(reading.lease.resumed)
         self._metrics.readings.set(len(self._desks))
 
     async def archive(self) -> None:
@@ -164,12 +200,10 @@ class LeasedDesks:
     def _settle(self, desk: LeasedDesk) -> bool:
         """Take the results of what ran beside the engine; False when the reading had to be dropped."""
         for name in ("refill", "commit"):
-            ended, error = desk.take_result(name)
+            _, error = desk.take_result(name)
             if error is not None:
                 self._drop(desk, error)
                 return False
-            if ended and name == "commit":
-                self._notify(desk.reading.key)
         return True
 
     async def commit_if_due(self, desk: LeasedDesk) -> None:
@@ -185,16 +219,16 @@ class LeasedDesks:
         """Store progress; in a trace it follows the session's last step."""
         tenant, session_id = desk.reading.key
         facts: Attributes = {"rmt.tenant": tenant, "rmt.session_id": session_id, "rmt.read_bytes": state.read_bytes}
-        with self._metrics.commit_seconds.time(), span("commit", facts, after=(desk.step,)):
+        with span("commit", facts, after=(desk.step,)):
             points = min(self._settings.timeline_points, self._settings.max_timeline_bytes // len(state.blob))
-            await desk.reading.commit(state, finished, points)
+            store_s = await desk.reading.commit(state, finished, points)
+        self._notify(desk.reading.key)
+        self._metrics.commit_seconds.observe(store_s)
         self._metrics.state_bytes.observe(len(state.blob))
 
     async def wind_down(self) -> None:
         """Commit what has been read and give every lease back."""
-        if self._looking is not None:
-            for lease in await self._looking:
-                await self._let_go(lease)
+        await self._end_looking()
         for desk in list(self._desks.values()):
             try:
                 for task in (desk.refill, desk.commit):
@@ -211,6 +245,18 @@ class LeasedDesks:
                 await self._let_go(desk.reading.lease)
         await self._workroom.finish_errands()
         await self._replica.leave()
+
+    async def _end_looking(self) -> None:
+        """Look for nothing any more, and give back what was leased and not begun."""
+        self._ending = True
+        self._look_now.set()
+        if self._looking is not None:
+            await self._looking
+        for task in self._coming.values():
+            reading = await task
+            if reading is not None:
+                await self._let_go(reading.lease)
+        self._coming.clear()
 
     async def _renew(self) -> None:
         """Renew every lease that no commit has renewed, however long a step takes."""
@@ -232,11 +278,14 @@ class LeasedDesks:
         """Stop reading a session; what was not committed is read again by whoever leases it next."""
         if not isinstance(error, RmtServerError | RmtModelError):
             raise error
-        _log.warning("dropped: %s", error, extra=about_session(desk.reading.key))
-        if isinstance(error, FencedError):
-            self._metrics.lost_leases.inc()
+        self._see_dropped(desk.reading.key, error)
         desk.abandon()
         self._forget(desk)
+
+    def _see_dropped(self, key: Key, error: Exception) -> None:
+        _log.warning("dropped: %s", error, extra=about_session(key))
+        if isinstance(error, FencedError):
+            self._metrics.lost_leases.inc()
 
     def _forget(self, desk: LeasedDesk) -> None:
         del self._desks[desk.reading.key]

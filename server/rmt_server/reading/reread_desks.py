@@ -87,7 +87,8 @@ class RereadDesks:
             if done.done():
                 continue
             try:
-                reading = await self._workroom.on_engine(partial(Rereading, self._store, self._engine, errand, done))
+                reading = Rereading(self._store, self._engine, errand, done)
+                await self._workroom.on_engine(reading.open)
             except (RmtModelError, EngineFullError) as error:
                 if not done.done():
                     done.set_exception(BusyError(f"{error}.") if isinstance(error, EngineFullError) else error)

@@ -1,6 +1,9 @@
 """Workroom: the thread that owns the device, the errands beside it, and the bell that wakes the loop."""
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,10 +23,15 @@ class OnEngine(Protocol):
 
 
 class Workroom:
-    """Where the scheduler's loop works. Everything but `ring` belongs to one event loop."""
+    """Where the scheduler's loop works. Everything but `ring` belongs to one event loop.
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+    Args:
+        nice: How far the engine's thread, and those that it starts, stand back behind all others, 0 to 19: they take
+            whatever is left of the processors, and a door or a Redis that has something to do need not wait for them.
+    """
+
+    def __init__(self, nice: int = 0) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine", initializer=_stand_back, initargs=(nice,))
         self._bell = asyncio.Event()
         self._endless: list[asyncio.Task[None]] = []
         self._errands: set[asyncio.Task[None]] = set()
@@ -75,3 +83,9 @@ class Workroom:
         for task in (*self._endless, *self._errands):
             task.cancel()
         self._thread.shutdown(wait=False)
+
+
+def _stand_back(nice: int) -> None:
+    """Lower this thread's priority, where that is possible for a single one: on Linux."""
+    if nice and sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
