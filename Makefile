@@ -53,9 +53,8 @@ format: install ## format the code
 openapi: install ## write docs/openapi.json anew
 	$(BIN)/rmt-server openapi > docs/openapi.json
 
-bench: install ## measure; nothing else should run meanwhile
-	$(BIN)/python -m benchmarks.reading
-	$(BIN)/python -m benchmarks.tokenizer
+bench: install ## measure all there is to measure; nothing else should run meanwhile: three quarters of an hour
+	$(BIN)/python -m benchmarks
 
 load: install ## 200 sessions that send and ask for two minutes
 	$(BIN)/python -m benchmarks.load

@@ -1,15 +1,16 @@
 """What a device makes of many lanes, and whether a long document stays as cheap as a short one.
 
-    python -m benchmarks.lanes [--device cuda] [--checkpoint NAME] [--lanes 1 4 16] [--tokens 20000] [--out FILE]
+    python -m benchmarks.lanes [--device cuda] [--checkpoint NAME] [--lanes 1 4 16] [--tokens 1000000] [--out FILE]
 
-Three tables: document tokens a second by the number of lanes that one step reads, with the share of the measured matrix
-peak; the time to read `--tokens` and ten times less, in one lane; and the time of a token of an answer after each.
-Medians of five. The memory of the process, and on a GPU of the device, is looked at before and after the long document.
+Document tokens a second by the number of lanes that one step reads, with the share of the measured matrix peak,
+medians of five; the time to read `--tokens` in one lane and a tenth of it, in turn, `--rounds` times; and the time of a
+token of an answer after each. The memory of the process, and on a GPU of the device, is looked at before and after.
 """
 
 import argparse
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ import psutil
 import torch
 from benchmarks import report
 from benchmarks.device import synchronize
+from benchmarks.report import Figure
 
 from rmt_model.allocator import keep_freed_memory
 from rmt_model.checkpoint import load_checkpoint
@@ -96,14 +98,15 @@ class Bench:
         return taken
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--tokens", type=int, default=20_000, help="length of the long document")
+    parser.add_argument("--tokens", type=int, default=100_000, help="length of the long document")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args(arguments)
     keep_freed_memory()
@@ -119,27 +122,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
             {"lanes": lanes, "step_s": seconds, "tokens_per_s": lanes * bench.size / seconds, "of_peak": share}
         )
         print(f"{lanes:8}{1e3 * seconds:12.1f}{lanes * bench.size / seconds:18,.0f}{share:14.1%}")
-    documents = []
-    for tokens in (options.tokens // 10, options.tokens):
-        before = bench.megabytes()
-        read_s, answer_token_s = bench.read(tokens)
-        grown = {name: after - before[name] for name, after in bench.megabytes().items()}
-        documents.append({"tokens": tokens, "read_s": read_s, "answer_token_s": answer_token_s, "grown_mb": grown})
-        more = ", ".join(f"{name} {megabytes:+.1f} MB" for name, megabytes in grown.items())
-        print(
-            f"{tokens:12,} tokens read in {read_s:8.2f} s, {1e3 * answer_token_s:6.1f} ms a token of an answer; {more}"
-        )
-    report.write(
-        options.out,
-        "lanes",
-        checkpoint=bench.engine.checkpoint.name,
-        device=torch.cuda.get_device_name() if bench.device.type == "cuda" else "cpu",
-        torch=torch.__version__,
-        peak_flops=peak,
-        speeds=speeds,
-        documents=documents,
-    )
+    figures = _by_lanes(bench, speeds) + _by_length(bench, options.tokens, options.rounds)
+    holds = report.show(figures)
+    known = {name: str(value) for name, value in vars(options).items()}
+    report.write(options.out, "lanes", figures, options=known, peak_flops=peak, speeds=speeds)
+    return int(not holds)
+
+
+def _by_lanes(bench: Bench, speeds: Sequence[dict[str, float]]) -> list[Figure]:
+    on_gpu = bench.device.type == "cuda"
+    best = max(speeds, key=lambda one: one["tokens_per_s"])
+    gain = best["tokens_per_s"] / speeds[0]["tokens_per_s"]
+    return [
+        Figure(f"{best['lanes']} lanes in a step, tokens a second", "one lane", gain, "times", 6.0 if on_gpu else None),
+        Figure("of the measured matrix peak, best step", "", 100 * best["of_peak"], "%", 50.0 if on_gpu else None),
+    ]
+
+
+def _by_length(bench: Bench, tokens: int, rounds: int) -> list[Figure]:
+    bench.read(tokens // 10)
+    before = bench.megabytes()
+    found = [(bench.read(tokens // 10), bench.read(tokens)) for _ in range(rounds)]
+    grown = {name: after - before[name] for name, after in bench.megabytes().items()}
+    ratio = statistics.median(long[0] / short[0] for short, long in found)
+    answer = statistics.median(long[1] / short[1] for short, long in found)
+    speed = tokens / statistics.median(long[0] for _, long in found)
+    return [
+        Figure(f"reading {tokens:,} tokens", "in one lane", speed, "tokens/s"),
+        Figure(f"reading {tokens:,} tokens", f"{tokens // 10:,} tokens", ratio, "times", 9.8, 10.2),
+        Figure("resident memory grows by", "", grown["process"], "MB", most=20.0),
+        *([Figure("GPU memory grows by", "", grown["device"], "MB", most=0.0)] if "device" in grown else []),
+        Figure(f"answer after {tokens:,} tokens", f"after {tokens // 10:,}", answer, "times", most=1.05),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
