@@ -71,7 +71,7 @@ class LeasedDesks:
         self._desks: dict[Key, LeasedDesk] = {}
         self._coming: dict[Key, asyncio.Task[Reading | None]] = {}
         self._look_now = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._looking = asyncio.Lock()
         self._ending = False
         metrics.unread_bytes.set_function(
             lambda: sum(desk.reading.lease.session.unread_bytes for desk in self._desks.values())
@@ -80,8 +80,7 @@ class LeasedDesks:
     def begin(self) -> None:
         """Say that this process is there, look for what was forgotten, and keep leases, beside the loop."""
         replica = self._replica
-        self._workroom.keep_doing(replica.stay(), replica.sweep(self.look_at_once), self._renew())
-        self._looking = self._workroom.beside(self._look())
+        self._workroom.keep_doing(replica.stay(), replica.sweep(self.look_at_once), self._renew(), self._look())
 
     def look_at_once(self) -> None:
         """There may be work: do not wait for the next poll, or for the end of a step."""
@@ -89,8 +88,6 @@ class LeasedDesks:
 
     async def take(self) -> None:
         """Begin to read what was leased meanwhile and has its first text."""
-        if self._looking is not None and self._looking.done():
-            self._looking.result()
         for key, task in list(self._coming.items()):
             if task.done():
                 reading = task.result()
@@ -102,7 +99,8 @@ class LeasedDesks:
         """Look for work beside the loop, so that no session waits for a step before its first text is fetched."""
         while not self._ending:
             self._look_now.clear()
-            pause_s = await self._lease_ready()
+            async with self._looking:
+                pause_s = await self._lease_ready()
             await asyncio.sleep(_LEAST_PAUSE_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._look_now.wait(), pause_s)
@@ -249,9 +247,8 @@ class LeasedDesks:
     async def _end_looking(self) -> None:
         """Look for nothing any more, and give back what was leased and not begun."""
         self._ending = True
-        self._look_now.set()
-        if self._looking is not None:
-            await self._looking
+        async with self._looking:  # the last look has ended
+            self._look_now.set()
         for task in self._coming.values():
             reading = await task
             if reading is not None:
