@@ -109,7 +109,7 @@ class Bench:
 
     def served(self, http: httpx.Client) -> dict[str, Callable[[], float]]:
         """By HTTP, and the engine alone beside it."""
-        some, many = self._segments, self._segments[: max(4, len(self._segments) // 4)]
+        some, many = self._segments, self._segments[: max(4, len(self._segments) // 2)]
         of_many = self._text[: len(self._text) * len(many) // len(some)]
         count = self._sessions
         return {
