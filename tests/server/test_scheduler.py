@@ -317,16 +317,16 @@ async def test_a_commit_waits_for_a_renewal_that_began_while_it_was_prepared(ben
     desk.reading.open()
     await desk.reading.refill()
     engine.read(desk.reading.next_segments()[0])
-    desk.committed_s = 0.0
+    desk.yielding = True  # then it is due, whatever goes on beside it
     async with desk.reading._fed:
-        committing = asyncio.create_task(leased.commit_if_due(desk))
+        committing = asyncio.create_task(leased.commit_due([desk]))
         await asyncio.sleep(0.1)
         renewal = desk.commit = asyncio.create_task(desk.reading.renew())
     await committing
     assert desk.commit is renewal
     await renewal
     desk.commit = None
-    await leased.commit_if_due(desk)
+    await leased.commit_due([desk])
     assert desk.commit is not None
     await desk.commit
     assert desk.reading.lease.session.segments == 1

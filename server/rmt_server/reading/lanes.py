@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from rmt_server.errors import FencedError, QuotaExceededError, StoreUnavailableE
 from rmt_server.logs import about_session
 from rmt_server.store import Lease, Store, StoredState
 
-__all__ = ["LOOKAHEAD_SEGMENTS", "PIECE_BYTES", "Reading", "TextIntoLanes", "stored"]
+__all__ = ["LOOKAHEAD_SEGMENTS", "PIECE_BYTES", "Progress", "Reading", "TextIntoLanes", "stored"]
 
 _log = logging.getLogger(__name__)
 PIECE_BYTES = 16 * 1024
@@ -33,6 +34,21 @@ def stored(state: ReaderState, waiting_segments: int = 0) -> StoredState:
     return StoredState(
         state.to_bytes(), state.bytes_read, state.tokens_read, state.segments_read, state.digest, waiting_segments
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a commit stores.
+
+    Attributes:
+        state: The reader's state.
+        waiting_segments: How many segments in it were not read yet.
+        finished: Documents that ended in it.
+    """
+
+    state: ReaderState
+    waiting_segments: int
+    finished: tuple[str, ...]
 
 
 class TextIntoLanes(ABC):
@@ -169,14 +185,19 @@ class Reading(TextIntoLanes):
                 elif not piece:
                     self.exhausted = True
 
-    async def progress(self, memory: NDArray[np.float32]) -> tuple[StoredState, tuple[str, ...]]:
-        """The state to commit, with the lanes' memory as it is now, and the documents that ended in it.
+    @property
+    def is_fed(self) -> bool:
+        """Whether text is turned into tokens just now: until then there is no state."""
+        return self._fed.locked()
+
+    async def progress(self, memory: NDArray[np.float32]) -> Progress:
+        """What is to be committed, with the lanes' memory as it is now.
 
         One whose end is still to be kept is left for the next commit.
         """
         async with self._fed:
-            finished = (one for one in self._finished if one != self._ended)
-            return stored(self._reader.state(memory), self._reader.waiting), tuple(finished)
+            finished = tuple(one for one in self._finished if one != self._ended)
+            return Progress(self._reader.state(memory), self._reader.waiting, finished)
 
     async def commit(self, state: StoredState, finished: tuple[str, ...], timeline_points: int) -> float:
         """Store what `progress` gave, and compress some of the text that is read and kept.

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -16,12 +16,12 @@ from rmt_server.errors import FencedError, RmtServerError, StoreUnavailableError
 from rmt_server.logs import about_session
 from rmt_server.metrics import Metrics
 from rmt_server.reading.desk import LeasedDesk
-from rmt_server.reading.lanes import Reading
+from rmt_server.reading.lanes import Progress, Reading, stored
 from rmt_server.reading.replica import Replica
 from rmt_server.reading.turns import Turns
 from rmt_server.reading.workroom import Workroom
 from rmt_server.settings import Settings
-from rmt_server.store import Lease, Store, StoredState
+from rmt_server.store import Lease, Store
 from rmt_server.traces import Attributes, span
 
 __all__ = ["LeasedDesks"]
@@ -178,22 +178,23 @@ class LeasedDesks:
         self._metrics.readings.set(len(self._desks))
 
     async def archive(self) -> None:
-        """Fetch text ahead, commit what is due beside the next step, and let go of sessions that are read."""
-        for desk in list(self._desks.values()):
-            if not self._settle(desk):
-                continue
+        """Commit what is due beside the next step, fetch text ahead, and let go of sessions that are read."""
+        desks = [desk for desk in list(self._desks.values()) if self._settle(desk)]
+        for desk in desks:
             if desk.reading.wants_end_kept:
                 await desk.reading.keep_end(await self._memory(desk))
+        await self.commit_due(desks)
+        for desk in desks:
             if desk.wants_refill:
                 desk.refill = self._workroom.beside(desk.reading.refill())
-            if desk.commit is None:
-                await self.commit_if_due(desk)
             if desk.may_go:
                 self._forget(desk)
                 self._workroom.send_out(self._let_go(desk.reading.lease))
 
-    async def _memory(self, desk: LeasedDesk) -> NDArray[np.float32]:
-        return await self._workroom.on_engine(partial(self._engine.memory, desk.reading.slots))
+    async def _memory(self, *desks: LeasedDesk) -> NDArray[np.float32]:
+        """The memory of all lanes of these, one after another."""
+        slots = [slot for desk in desks for slot in desk.reading.slots]
+        return await self._workroom.on_engine(partial(self._engine.memory, slots))
 
     def _settle(self, desk: LeasedDesk) -> bool:
         """Take the results of what ran beside the engine; False when the reading had to be dropped."""
@@ -204,22 +205,34 @@ class LeasedDesks:
                 return False
         return True
 
-    async def commit_if_due(self, desk: LeasedDesk) -> None:
-        """Begin to commit a reading's progress, if there is any and it is time."""
-        reading, now = desk.reading, time.monotonic()
-        if reading.has_news and (desk.at_rest or now - desk.committed_s >= self._settings.commit_interval_s):
-            state, finished = await reading.progress(await self._memory(desk))
+    async def commit_due(self, desks: Sequence[LeasedDesk]) -> None:
+        """Begin to commit the progress of those that have any and whose time has come: one download for all."""
+        now = time.monotonic()
+        due = [desk for desk in desks if self._is_due(desk, now)]
+        if not due:
+            return
+        lanes = np.cumsum([len(desk.reading.slots) for desk in due])[:-1]
+        for desk, memory in zip(due, np.split(await self._memory(*due), lanes), strict=True):
+            progress = await desk.reading.progress(memory)
             if desk.commit is None:  # else a renewal began meanwhile: the commit is due again when that has ended
                 desk.committed_s = now
-                desk.commit = self._workroom.beside(self._commit(desk, state, finished))
+                desk.commit = self._workroom.beside(self._commit(desk, progress))
 
-    async def _commit(self, desk: LeasedDesk, state: StoredState, finished: tuple[str, ...]) -> None:
+    def _is_due(self, desk: LeasedDesk, now: float) -> bool:
+        """Whether to commit now. Where text is just turned into tokens, it is after the next step: none waits for that."""
+        if desk.commit is not None or not desk.reading.has_news:
+            return False
+        its_time = now - desk.committed_s >= self._settings.commit_interval_s
+        return desk.at_rest or (its_time and not desk.reading.is_fed)
+
+    async def _commit(self, desk: LeasedDesk, progress: Progress) -> None:
         """Store progress; in a trace it follows the session's last step."""
         tenant, session_id = desk.reading.key
+        state = stored(progress.state, progress.waiting_segments)
         facts: Attributes = {"rmt.tenant": tenant, "rmt.session_id": session_id, "rmt.read_bytes": state.read_bytes}
         with span("commit", facts, after=(desk.step,)):
             points = min(self._settings.timeline_points, self._settings.max_timeline_bytes // len(state.blob))
-            store_s = await desk.reading.commit(state, finished, points)
+            store_s = await desk.reading.commit(state, progress.finished, points)
         self._notify(desk.reading.key)
         self._metrics.commit_seconds.observe(store_s)
         self._metrics.state_bytes.observe(len(state.blob))
@@ -235,7 +248,7 @@ class LeasedDesks:
                 if desk.reading.wants_end_kept:
                     await desk.reading.keep_end(await self._memory(desk))
                 if desk.reading.has_news:
-                    await self._commit(desk, *await desk.reading.progress(await self._memory(desk)))
+                    await self._commit(desk, await desk.reading.progress(await self._memory(desk)))
             except (RmtServerError, RmtModelError) as error:
                 self._drop(desk, error)
             else:
