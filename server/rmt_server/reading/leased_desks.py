@@ -219,7 +219,7 @@ class LeasedDesks:
                 desk.commit = self._workroom.beside(self._commit(desk, progress))
 
     def _is_due(self, desk: LeasedDesk, now: float) -> bool:
-        """Whether to commit now. Where text is just turned into tokens, it is after the next step: none waits for that."""
+        """Whether to commit now; where text is just turned into tokens, after the next step: none waits for that."""
         if desk.commit is not None or not desk.reading.has_news:
             return False
         its_time = now - desk.committed_s >= self._settings.commit_interval_s
