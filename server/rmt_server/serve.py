@@ -30,8 +30,6 @@ from rmt_server.traces import start_traces
 __all__ = ["serve"]
 
 _log = logging.getLogger(__name__)
-_SWITCH_S = 0.001
-"""The engine's Python gives way to the event loop after so long; the interpreter's own 5 ms would show in commits."""
 _WELCOME = """
 Ready at {url}, documentation under {url}/docs. Try, in another terminal:
 
@@ -50,7 +48,6 @@ def serve(settings: Settings) -> None:
         RmtServerError: The server cannot start.
         RmtModelError: The checkpoint cannot be loaded.
     """
-    sys.setswitchinterval(_SWITCH_S)
     with ExitStack() as stack:
         stack.callback(start_traces(os.environ))
         redis_url = settings.redis_url.get_secret_value()

@@ -60,8 +60,8 @@ class Settings(BaseSettings):
         "auto", description="`auto`: bfloat16 on CUDA, else float32; `fast`: bfloat16 wherever it is computed with."
     )
     threads: int = Field(0, ge=0, description="CPU threads of the engine; 0 leaves it to PyTorch.")
-    engine_nice: int = Field(
-        10, ge=0, le=19, description="How far reading on a CPU stands back behind the door and Redis, as of `nice`."
+    engine_yields: bool = Field(
+        True, description="On a CPU, compute only in the time that others leave: the door, Redis, and all beside them."
     )
     log_format: LogFormat = Field("auto", description="`text`, `json`, or `auto`: text on a terminal, else JSON.")
     log_level: Annotated[LogLevel, BeforeValidator(str.lower)] = Field(

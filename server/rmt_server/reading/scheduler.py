@@ -51,7 +51,7 @@ class Scheduler:
         self._most_tokens = settings.max_batch_tokens or _BATCH_TOKENS[engine.model.device.type]
         self._metrics = metrics
         on_cpu = engine.model.device.type == "cpu"  # elsewhere the thread only keeps the device busy, and is to hurry
-        self._workroom = Workroom(settings.engine_nice if on_cpu else 0)
+        self._workroom = Workroom(yields=settings.engine_yields and on_cpu)
         self._turns = Turns()
         self._questions = QuestionQueue(engine, metrics, settings.max_waiting_questions, settings.answer_wait_s)
         self._rereads = RereadDesks(store, engine, settings, metrics, workroom=self._workroom, turns=self._turns)

@@ -26,12 +26,13 @@ class Workroom:
     """Where the scheduler's loop works. Everything but `ring` belongs to one event loop.
 
     Args:
-        nice: How far the engine's thread, and those that it starts, stand back behind all others, 0 to 19: they take
-            whatever is left of the processors, and a door or a Redis that has something to do need not wait for them.
+        yields: Whether the engine's thread, and those that it starts, take only what others leave of the processors, so
+            that a door or a Redis that has something to do need not wait for the end of their turn.
     """
 
-    def __init__(self, nice: int = 0) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine", initializer=_stand_back, initargs=(nice,))
+    def __init__(self, *, yields: bool = False) -> None:
+        initializer = _yield_to_others if yields else None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine", initializer=initializer)
         self._bell = asyncio.Event()
         self._endless: list[asyncio.Task[None]] = []
         self._errands: set[asyncio.Task[None]] = set()
@@ -85,7 +86,11 @@ class Workroom:
         self._thread.shutdown(wait=False)
 
 
-def _stand_back(nice: int) -> None:
-    """Lower this thread's priority, where that is possible for a single one: on Linux."""
-    if nice and sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+def _yield_to_others() -> None:
+    """Let this thread run when no other wants to, where one can choose that for itself: on Linux, outside of some sandboxes.
+
+    A lower priority alone does not do: its turn of 3 ms would still be finished before whoever wakes up.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
