@@ -122,7 +122,7 @@ def test_lanes_of_many_sessions_share_a_step(start_server: ServerFactory, engine
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads cannot choose this elsewhere")
-def test_reading_yields_to_everything_else_unless_it_is_told_not_to(start_server: ServerFactory, engine: Engine) -> None:
+def test_reading_yields_to_everything_else_unless_told_not_to(start_server: ServerFactory, engine: Engine) -> None:
     found: list[int] = []
     read = engine.read
 

@@ -87,7 +87,7 @@ class Workroom:
 
 
 def _yield_to_others() -> None:
-    """Let this thread run when no other wants to, where one can choose that for itself: on Linux, outside of some sandboxes.
+    """Let this thread run when no other wants to, where it can choose that: on Linux, outside of some sandboxes.
 
     A lower priority alone does not do: its turn of 3 ms would still be finished before whoever wakes up.
     """
