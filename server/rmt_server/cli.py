@@ -4,6 +4,7 @@ What a command needs is imported when it runs: PyTorch alone takes seconds.
 """
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -112,6 +113,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     settings = Settings(**_given(options))
     configure(settings.log_format, settings.log_level)
+    gc.disable()  # it would look for garbage among modules that stay, a fifth of their time; `serve` enables it again
     from rmt_server.serve import serve
 
     serve(settings)

@@ -1,5 +1,6 @@
 """serve: a store, an engine and the app around them, until a signal."""
 
+import gc
 import logging
 import os
 import signal
@@ -59,6 +60,8 @@ def serve(settings: Settings) -> None:
         with ThreadPoolExecutor(1) as loader:
             engine = loader.submit(_engine, settings).result()
         app = create_app(settings, store, engine)
+        gc.freeze()  # all that is here stays: no later collection, which stops everybody, looks at it
+        gc.enable()
         _Server(app, http_config(app, settings), says_hello=settings.log_format != "json").run()
 
 
