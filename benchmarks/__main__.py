@@ -32,7 +32,7 @@ def _suite(options: argparse.Namespace) -> dict[str, list[str]]:
             *on,
         ],
         "lanes": [
-            *["benchmarks.lanes", "--checkpoint", _SMALL, "--rounds", runs, "--tokens", tokens, "--lanes", *lanes],
+            *["benchmarks.lanes", "--checkpoint", _SMALL, "--tokens", tokens, "--lanes", *lanes],
             *on,
         ],
         "service": ["benchmarks.service", "--checkpoint", _SMALL, "--runs", runs, *on],

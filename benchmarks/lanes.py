@@ -3,8 +3,9 @@
     python -m benchmarks.lanes [--device cuda] [--checkpoint NAME] [--lanes 1 4 16] [--tokens 1000000] [--out FILE]
 
 Document tokens a second by the number of lanes that one step reads, with the share of the measured matrix peak,
-medians of five; the time to read `--tokens` in one lane and a tenth of it, in turn, `--rounds` times; and the time of a
-token of an answer after each. The memory of the process, and on a GPU of the device, is looked at before and after.
+medians of five. Then a document of `--tokens` in one lane, in turns of a few segments with ten documents of a tenth of
+it, one after another: whatever else the machine does meets both; and answers after the longest and the last of the
+others, in turn. The memory of the process, and on a GPU of the device, is looked at before and after.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 from benchmarks import report
 from benchmarks.device import synchronize
 from benchmarks.report import Figure
+from benchmarks.rounds import interleaved, median_ratio
 
 from rmt_model.allocator import keep_freed_memory
 from rmt_model.checkpoint import load_checkpoint
@@ -28,6 +30,8 @@ from rmt_model.types import LaneSegment, Prompt
 
 _RUNS = 5
 _QUESTION_TOKENS = 24
+_TENTHS, _ANSWERS = 10, 25
+_TURN_SEGMENTS = 16
 
 
 class Bench:
@@ -61,16 +65,23 @@ class Bench:
         self.engine.close(slots)
         return statistics.median(found[1:]) / steps
 
-    def read(self, tokens: int) -> tuple[float, float]:
-        """Seconds to read so many tokens in one lane, and then median seconds of each token of an answer."""
-        (slot,) = self.engine.open(1)
-        segments = [self.segment() for _ in range(tokens // self.size)]
-        read_s = self.seconds(lambda: [self.engine.read([LaneSegment(slot, one)]) for one in segments])
-        prompt = Prompt(slot, self.segment()[:_QUESTION_TOKENS], 8)
-        (answer,) = self.engine.answer([prompt])
-        answer_s = statistics.median(self.seconds(lambda: self.engine.answer([prompt])) for _ in range(_RUNS))
-        self.engine.close([slot])
-        return read_s, answer_s / answer.completion_tokens
+    def read(self, slot: int, segments: Sequence[list[int]]) -> float:
+        """Seconds to read these in one lane."""
+        return self.seconds(lambda: [self.engine.read([LaneSegment(slot, one)]) for one in segments])
+
+    def in_turns(self, long: int, short: int, turns: int) -> tuple[float, float]:
+        """Seconds to read so many turns' segments in each of two lanes."""
+        long_s = short_s = 0.0
+        for _ in range(turns):
+            segments = [self.segment() for _ in range(_TURN_SEGMENTS)]
+            long_s += self.read(long, segments)
+            short_s += self.read(short, segments)
+        return long_s, short_s
+
+    def answer(self, slot: int, question: list[int]) -> float:
+        """Seconds for each token of an answer."""
+        (answer,) = self.engine.answer([Prompt(slot, question, 8)])
+        return self.seconds(lambda: self.engine.answer([Prompt(slot, question, 8)])) / answer.completion_tokens
 
     def peak_flops(self) -> float:
         """Floating-point operations a second of a large matrix product in the type that the model computes in."""
@@ -106,7 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--tokens", type=int, default=100_000, help="length of the long document")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args(arguments)
     keep_freed_memory()
@@ -122,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             {"lanes": lanes, "step_s": seconds, "tokens_per_s": lanes * bench.size / seconds, "of_peak": share}
         )
         print(f"{lanes:8}{1e3 * seconds:12.1f}{lanes * bench.size / seconds:18,.0f}{share:14.1%}")
-    figures = _by_lanes(bench, speeds) + _by_length(bench, options.tokens, options.rounds)
+    figures = _by_lanes(bench, speeds) + _by_length(bench, options.tokens)
     holds = report.show(figures)
     known = {name: str(value) for name, value in vars(options).items()}
     report.write(options.out, "lanes", figures, options=known, peak_flops=peak, speeds=speeds)
@@ -139,20 +149,38 @@ def _by_lanes(bench: Bench, speeds: Sequence[dict[str, float]]) -> list[Figure]:
     ]
 
 
-def _by_length(bench: Bench, tokens: int, rounds: int) -> list[Figure]:
-    bench.read(tokens // 10)
+def _by_length(bench: Bench, tokens: int) -> list[Figure]:
+    turns = max(1, tokens // (_TENTHS * _TURN_SEGMENTS * bench.size))
+    tenth = turns * _TURN_SEGMENTS * bench.size
+    long, short = bench.engine.open(2)
+    bench.in_turns(long, short, turns)  # takes the memory that it will need
+    bench.engine.close([long, short])
     before = bench.megabytes()
-    found = [(bench.read(tokens // 10), bench.read(tokens)) for _ in range(rounds)]
+    (long,) = bench.engine.open(1)
+    found = []
+    for last in range(1 - _TENTHS, 1):
+        (short,) = bench.engine.open(1)
+        found.append(bench.in_turns(long, short, turns))
+        if last:
+            bench.engine.close([short])
     grown = {name: after - before[name] for name, after in bench.megabytes().items()}
-    ratio = statistics.median(long[0] / short[0] for short, long in found)
-    answer = statistics.median(long[1] / short[1] for short, long in found)
-    speed = tokens / statistics.median(long[0] for _, long in found)
+    question = bench.segment()[:_QUESTION_TOKENS]
+    ways = {"long": lambda: bench.answer(long, question), "short": lambda: bench.answer(short, question)}
+    answers = interleaved(ways, _ANSWERS)
+    long_s, short_s = (sum(seconds) for seconds in zip(*found, strict=True))
+    whole, part = f"{_TENTHS * tenth:,} tokens", f"{tenth:,} tokens"
     return [
-        Figure(f"reading {tokens:,} tokens", "in one lane", speed, "tokens/s"),
-        Figure(f"reading {tokens:,} tokens", f"{tokens // 10:,} tokens", ratio, "times", 9.8, 10.2),
+        Figure(f"reading {whole}", "in one lane", _TENTHS * tenth / long_s, "tokens/s"),
+        Figure(f"reading {whole}", f"{part}, mean of ten", _TENTHS * long_s / short_s, "times", 9.8, 10.2),
         Figure("resident memory grows by", "", grown["process"], "MB", most=20.0),
         *([Figure("GPU memory grows by", "", grown["device"], "MB", most=0.0)] if "device" in grown else []),
-        Figure(f"answer after {tokens:,} tokens", f"after {tokens // 10:,}", answer, "times", most=1.05),
+        Figure(
+            f"answer after {whole}",
+            f"after {part}",
+            median_ratio(answers["long"], answers["short"]),
+            "times",
+            most=1.05,
+        ),
     ]
 
 

@@ -30,6 +30,7 @@ def server(checkpoint: str | Path, **settings: object) -> Iterator[Served]:
     """A server that is ready, until it is no longer needed.
 
     Raises:
+        RuntimeError: It ended at once; it has said why.
         TimeoutError: It did not become ready.
     """
     with socket.socket() as probe:
@@ -42,16 +43,18 @@ def server(checkpoint: str | Path, **settings: object) -> Iterator[Served]:
         command = [str(Path(sys.executable).with_name("rmt-server")), "serve"]
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         try:
-            _wait_until_ready(f"http://127.0.0.1:{port}")
+            _wait_until_ready(f"http://127.0.0.1:{port}", process)
             yield Served(f"http://127.0.0.1:{port}", process.pid)
         finally:
             process.terminate()
             process.wait(_STOP_S)
 
 
-def _wait_until_ready(url: str) -> None:
+def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with exit code {process.returncode}")
         with suppress(httpx.TransportError):
             if httpx.get(f"{url}/readyz").is_success:
                 return

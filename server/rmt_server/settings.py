@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     )
     threads: int = Field(0, ge=0, description="CPU threads of the engine; 0 leaves it to PyTorch.")
     engine_yields: bool = Field(
-        True, description="On a CPU, compute only in the time that others leave: the door, Redis, and all beside them."
+        False, description="On a CPU, compute only in the time that others leave: the door, Redis, and all beside them."
     )
     log_format: LogFormat = Field("auto", description="`text`, `json`, or `auto`: text on a terminal, else JSON.")
     log_level: Annotated[LogLevel, BeforeValidator(str.lower)] = Field(

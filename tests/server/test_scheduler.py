@@ -122,7 +122,7 @@ def test_lanes_of_many_sessions_share_a_step(start_server: ServerFactory, engine
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads cannot choose this elsewhere")
-def test_reading_yields_to_everything_else_unless_told_not_to(start_server: ServerFactory, engine: Engine) -> None:
+def test_reading_yields_to_everything_else_where_that_is_wanted(start_server: ServerFactory, engine: Engine) -> None:
     found: list[int] = []
     read = engine.read
 
@@ -131,11 +131,11 @@ def test_reading_yields_to_everything_else_unless_told_not_to(start_server: Serv
         read(segments)
 
     engine.read = look  # type: ignore[method-assign]
-    start_server(engine).read(text(500))
+    start_server(engine, engine_yields=True).read(text(500))
     assert set(found) == {os.SCHED_IDLE}
     assert os.sched_getscheduler(threading.get_native_id()) == os.SCHED_OTHER
     found.clear()
-    start_server(engine, engine_yields=False).read(text(500))
+    start_server(engine).read(text(500))
     assert set(found) == {os.SCHED_OTHER}
 
 

@@ -34,49 +34,52 @@ __all__ = [
 ]
 
 
-def _tenant(request: Request) -> str:
+# Coroutines all: FastAPI runs a plain function in a thread, and the hop takes longer than all else it does.
+
+
+async def _tenant(request: Request) -> str:
     """Whose request this is: every session and snapshot is looked up as (tenant, id)."""
     caller: Caller = request.state.caller
     return caller.tenant
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     return request.app.state.settings  # type: ignore[no-any-return]
 
 
-def _store(request: Request) -> Store:
+async def _store(request: Request) -> Store:
     return request.app.state.store  # type: ignore[no-any-return]
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return request.app.state.service  # type: ignore[no-any-return]
 
 
-def _asking(request: Request) -> Asking:
+async def _asking(request: Request) -> Asking:
     return request.app.state.asking  # type: ignore[no-any-return]
 
 
-def _tracing(request: Request) -> Tracing:
+async def _tracing(request: Request) -> Tracing:
     return request.app.state.tracing  # type: ignore[no-any-return]
 
 
-def _chat(request: Request) -> Chat:
+async def _chat(request: Request) -> Chat:
     return request.app.state.chat  # type: ignore[no-any-return]
 
 
-def _model(request: Request) -> ServedModel:
+async def _model(request: Request) -> ServedModel:
     return request.app.state.model  # type: ignore[no-any-return]
 
 
-def _intake(request: Request) -> Intake:
+async def _intake(request: Request) -> Intake:
     return request.app.state.intake  # type: ignore[no-any-return]
 
 
-def _events(request: Request) -> EventStreams:
+async def _events(request: Request) -> EventStreams:
     return request.app.state.events  # type: ignore[no-any-return]
 
 
-def _json_only(request: Request) -> None:
+async def _json_only(request: Request) -> None:
     if media_type(request) != "application/json":
         raise UnsupportedMediaTypeError(media_type(request), ("application/json",))
 
