@@ -39,7 +39,7 @@ class Bench:
 
     def __init__(self, checkpoint: str, device: str, dtype: str, most_lanes: int) -> None:
         loaded = load_checkpoint(checkpoint, device=device, dtype=dtype)
-        self.engine = Engine(loaded, slots=most_lanes, max_batch_lanes=most_lanes)
+        self.engine = Engine(loaded, slots=max(2, most_lanes), max_batch_lanes=most_lanes)
         self.device = self.engine.model.device
         self.size = loaded.config.segment_tokens
         self._rng = random.Random(1)
@@ -167,6 +167,7 @@ def _by_length(bench: Bench, tokens: int) -> list[Figure]:
     question = bench.segment()[:_QUESTION_TOKENS]
     ways = {"long": lambda: bench.answer(long, question), "short": lambda: bench.answer(short, question)}
     answers = interleaved(ways, _ANSWERS)
+    latency = median_ratio(answers["long"], answers["short"])
     long_s, short_s = (sum(seconds) for seconds in zip(*found, strict=True))
     whole, part = f"{_TENTHS * tenth:,} tokens", f"{tenth:,} tokens"
     return [
@@ -174,13 +175,7 @@ def _by_length(bench: Bench, tokens: int) -> list[Figure]:
         Figure(f"reading {whole}", f"{part}, mean of ten", _TENTHS * long_s / short_s, "times", 9.8, 10.2),
         Figure("resident memory grows by", "", grown["process"], "MB", most=20.0),
         *([Figure("GPU memory grows by", "", grown["device"], "MB", most=0.0)] if "device" in grown else []),
-        Figure(
-            f"answer after {whole}",
-            f"after {part}",
-            median_ratio(answers["long"], answers["short"]),
-            "times",
-            most=1.05,
-        ),
+        Figure(f"answer after {whole}", f"after {part}", latency, "times", most=1.05),
     ]
 
 
