@@ -160,7 +160,10 @@ def test_health_and_the_contract_are_open(guarded: Server, path: str, headers: d
     assert guarded.http.get(path, headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/web", "/web/", "/web/../app.py", "/nowhere", "/v1/sessions/", "/livez/", "/livez/x", "//livez", "/LIVEZ"])
+@pytest.mark.parametrize(
+    "path",
+    ["/web", "/web/", "/web/../app.py", "/nowhere", "/v1/sessions/", "/livez/", "/livez/x", "//livez", "/LIVEZ"],
+)
 def test_other_paths_need_a_key_whether_they_exist_or_not(guarded: Server, callers: dict[str, Api], path: str) -> None:
     assert guarded.http.get(f"{guarded.url}{path}").status_code == 401
     assert callers["admin"].http.get(f"{guarded.url}{path}").status_code == 404
