@@ -195,7 +195,7 @@ class ServerProcess(Api):
     """`rmt-server serve` in a process of its own."""
 
     def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_server(("127.0.0.1", settings.get("port", 0))) as listener:
             port = listener.getsockname()[1]
         self.log = directory / f"server-{port}.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RMT_")}

@@ -23,6 +23,7 @@ from rmt_server.openai.chat import Chat, ServedModel
 from rmt_server.reading.scheduler import Scheduler
 from rmt_server.routes import answers, documents, events, health, openai, sessions, snapshots, traces
 from rmt_server.routes.contract import complete
+from rmt_server.routes.page import serve_page
 from rmt_server.routes.scopes import OPEN_PATHS
 from rmt_server.service.asking import Asking
 from rmt_server.service.sessions import Service
@@ -67,6 +68,7 @@ def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
     app.state.model = ServedModel(engine.checkpoint.name, engine.checkpoint.fingerprint, int(time.time()))
     app.state.intake = Intake(store, service, asking, scheduler, settings, metrics)
     app.state.events = EventStreams(store, scheduler, settings, metrics)
+    serve_page(app)
     _add_middleware(app, settings, metrics, store)
     return app
 

@@ -80,7 +80,7 @@ def test_calls_wait_for_as_long_as_is_documented() -> None:
     patient = [
         protocol.create_snapshot("s", name=None, metadata=None, ttl_s=None),
         protocol.trace("s", "Who?", answer=None),
-        protocol.timeline("s", question=None, lane=None),
+        protocol.timeline("s", question=None, lane=None, vectors=False),
     ]
     assert {call.request.read_timeout_s for call in patient} == {None}
 

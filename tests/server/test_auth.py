@@ -18,6 +18,7 @@ from rmt_server.auth import new_key
 from rmt_server.openai.errors import is_openai
 from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.routes import answers, documents, events, health, openai, sessions, snapshots, traces
+from rmt_server.routes.page import PAGE_PATHS
 from rmt_server.routes.scopes import OPEN_PATHS, SCOPES
 
 CALLS = [tuple(call.split(" ")) for call, scope in SCOPES.items() if scope is not None]
@@ -69,8 +70,9 @@ def test_no_route_is_served_beside_those_with_a_scope_and_the_contract(guarded: 
     described = {f"{method.upper()} {path}" for path, calls in openapi()["paths"].items() for method in calls}
     assert described == SCOPES.keys()
     beside = {getattr(route, "path", None) for route in guarded.app.routes} - {None}
-    assert beside == {"/docs", "/docs/oauth2-redirect", "/openapi.json"}
-    assert beside | {"/livez", "/readyz"} == OPEN_PATHS
+    assert beside == {"/docs", "/docs/oauth2-redirect", "/openapi.json", "/", "/web"}
+    assert (beside | {"/livez", "/readyz"} | PAGE_PATHS) - {"/web"} == OPEN_PATHS
+    assert {"/", "/web/app.js", "/web/rmt-client/index.js"} <= PAGE_PATHS
 
 
 def test_a_route_without_a_scope_does_not_come_to_be() -> None:
@@ -158,7 +160,10 @@ def test_health_and_the_contract_are_open(guarded: Server, path: str, headers: d
     assert guarded.http.get(path, headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/v1/sessions/", "/livez/", "/livez/x", "//livez", "/LIVEZ"])
+@pytest.mark.parametrize(
+    "path",
+    ["/web", "/web/", "/web/../app.py", "/nowhere", "/v1/sessions/", "/livez/", "/livez/x", "//livez", "/LIVEZ"],
+)
 def test_other_paths_need_a_key_whether_they_exist_or_not(guarded: Server, callers: dict[str, Api], path: str) -> None:
     assert guarded.http.get(f"{guarded.url}{path}").status_code == 401
     assert callers["admin"].http.get(f"{guarded.url}{path}").status_code == 404

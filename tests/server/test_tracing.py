@@ -74,6 +74,58 @@ def test_a_timeline_that_cannot_be_asked(server: Server, params: dict[str, Any],
     assert server.http.get("/v1/sessions/ses_none/timeline").status_code == 404
 
 
+def test_every_memory_vector_tells_how_far_it_moved(server: Server) -> None:
+    sid = server.read(DATA, focus=["Who?", "Where?"])
+    assert all(point["vectors"] is None for point in timeline(server, sid))
+    points = timeline(server, sid, vectors=True)
+    memory = server.scheduler.engine.checkpoint.config.memory_tokens
+    assert all([len(lane) for lane in point["vectors"]] == [memory, memory] for point in points)
+    for point in points:  # what a lane moved lies between what its vectors did
+        for lane, moved in zip(point["vectors"], point["moved"], strict=True):
+            assert min(lane) - 1e-3 <= moved <= max(lane) + 1e-3
+
+
+# ---------------------------------------------------------------------------- text
+
+
+def part(server: Server, sid: str, **params: int) -> dict[str, Any]:
+    answer = server.http.get(f"/v1/sessions/{sid}/text", params=params)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_the_text_can_be_read_again(server: Server) -> None:
+    sid = server.read(DATA * 5)
+    assert part(server, sid, start=100, end=250)["text"] == DATA[100:250].decode()
+    assert part(server, sid)["text"] == (DATA * 5)[: 64 * 1024].decode()
+    assert part(server, sid, start=70_000, end=1 << 40)["end"] == 70_000 + 64 * 1024
+    assert part(server, sid, start=149_990)["text"] == DATA[-10:].decode()
+    for beyond in (150_000, 1 << 50):
+        assert part(server, sid, start=beyond) == {"start": beyond, "end": beyond, "text": ""}
+    assert part(server, sid, start=9, end=3) == {"start": 9, "end": 9, "text": ""}
+
+
+def test_a_part_of_the_text_is_whole_characters(server: Server) -> None:
+    written = "aä€😀" * 20
+    data = written.encode()
+    sid = server.read(data)
+    for start in range(12):
+        for end in range(start, start + 12):
+            found = part(server, sid, start=start, end=end)
+            assert found["text"].encode() == data[found["start"] : found["end"]]
+            assert start <= found["start"] <= found["end"] <= max(end, start + 3)
+            assert found["start"] - start < 4
+            assert end - found["end"] < 4
+
+
+def test_text_that_is_not_kept_cannot_be_read_again(server: Server) -> None:
+    sid = server.read(DATA, keep_text=False)
+    answer = server.http.get(f"/v1/sessions/{sid}/text")
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:rmt-server:problem:text-not-kept")
+    assert server.http.get("/v1/sessions/ses_none/text").status_code == 404
+    assert server.http.get(f"/v1/sessions/{sid}/text", params={"start": -1}).status_code == 422
+
+
 async def test_every_second_state_goes_when_there_are_too_many(bench: StoreBench) -> None:
     from dataclasses import replace
 

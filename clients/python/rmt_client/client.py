@@ -24,6 +24,7 @@ from rmt_client.models import (
     Page,
     Session,
     Snapshot,
+    Text,
     TimelinePoint,
     Trace,
 )
@@ -195,10 +196,17 @@ class Client(BaseClient):
         return self._call(protocol.trace(session_id, question, answer=answer))
 
     def timeline(
-        self, session_id: str, *, question: str | None = None, lane: int | None = None
+        self, session_id: str, *, question: str | None = None, lane: int | None = None, vectors: bool = False
     ) -> tuple[TimelinePoint, ...]:
-        """Looks at the memories that are kept along a session's text, and what each answers to a question."""
-        return self._call(protocol.timeline(session_id, question=question, lane=lane))
+        """Looks at the memories that are kept along a session's text, and what each answers to a question.
+
+        With `vectors`, each point tells of every memory vector how far it moved.
+        """
+        return self._call(protocol.timeline(session_id, question=question, lane=lane, vectors=vectors))
+
+    def get_text(self, session_id: str, *, start: int = 0, end: int | None = None) -> Text:
+        """Gives the bytes `start` to `end` of a session's kept text, whole characters of them: 64 KiB at most."""
+        return self._call(protocol.get_text(session_id, start=start, end=end))
 
     def events(self, session_id: str, *, after: str | None = None) -> Iterator[Event]:
         """Follows a session: every event once, over cut connections and other processes, until you stop.

@@ -146,6 +146,25 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """A part of a session's text, whole characters of it.
+
+    Attributes:
+        start: Its first byte.
+        end: The byte behind it.
+    """
+
+    start: int
+    end: int
+    text: str
+
+    @classmethod
+    def from_json(cls, data: Json) -> Text:
+        """Reads a part of a text."""
+        return cls(**_common(cls, data))
+
+
+@dataclass(frozen=True, slots=True)
 class TimelinePoint:
     """A memory that is kept along a session's text.
 
@@ -154,6 +173,7 @@ class TimelinePoint:
         bytes: Where the text ends that is in it.
         tokens: How many tokens that is.
         moved: By lane: how far it moved since the point before, over its length there.
+        vectors: By lane and memory vector the same, if that was asked for.
         answer: What it answers, if it was asked and seems to know.
         guess: What was decoded, if it was asked.
         confidence: How likely the guess is right, 0 to 1, if it was asked.
@@ -163,6 +183,7 @@ class TimelinePoint:
     bytes: int
     tokens: int
     moved: tuple[float, ...]
+    vectors: tuple[tuple[float, ...], ...] | None
     answer: str | None
     guess: str | None
     confidence: float | None
@@ -170,7 +191,9 @@ class TimelinePoint:
     @classmethod
     def from_json(cls, data: Json) -> TimelinePoint:
         """Reads a point."""
-        return cls(**_common(cls, {**data, "moved": tuple(map(float, data["moved"]))}))
+        lanes = data.get("vectors")
+        vectors = None if lanes is None else tuple(tuple(map(float, lane)) for lane in lanes)
+        return cls(**_common(cls, {**data, "moved": tuple(map(float, data["moved"])), "vectors": vectors}))
 
 
 @dataclass(frozen=True, slots=True)

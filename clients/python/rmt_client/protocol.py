@@ -7,7 +7,7 @@ from typing import Any, TypeVar, Unpack
 from urllib.parse import quote
 
 from rmt_client.errors import ProtocolError
-from rmt_client.models import Answers, Document, Health, Page, Session, Snapshot, TimelinePoint, Trace
+from rmt_client.models import Answers, Document, Health, Page, Session, Snapshot, Text, TimelinePoint, Trace
 from rmt_client.options import AskOptions, SessionOptions
 from rmt_client.wire import BUSY, Call, Request, Response, body, nothing, reads
 
@@ -90,9 +90,17 @@ def trace(session_id: str, question: str, *, answer: str | None) -> Call[Trace]:
     return Call(request, reads(Trace.from_json, 200))
 
 
-def timeline(session_id: str, *, question: str | None, lane: int | None) -> Call[tuple[TimelinePoint, ...]]:
+def get_text(session_id: str, *, start: int, end: int | None) -> Call[Text]:
+    """Gives a part of a session's text."""
+    params = _given(start=str(start), end=None if end is None else str(end))
+    return Call(Request("GET", _session(session_id, "text"), params=params), reads(Text.from_json, 200))
+
+
+def timeline(
+    session_id: str, *, question: str | None, lane: int | None, vectors: bool
+) -> Call[tuple[TimelinePoint, ...]]:
     """Looks along a session's text."""
-    params = _given(question=question, lane=None if lane is None else str(lane))
+    params = _given(question=question, lane=None if lane is None else str(lane), vectors="true" if vectors else None)
     request = Request("GET", _session(session_id, "timeline"), params=params, read_timeout_s=None, patient=True)
     return Call(request, reads(lambda data: tuple(map(TimelinePoint.from_json, data["points"])), 200))
 

@@ -2,7 +2,7 @@
 
 import codecs
 
-__all__ = ["Utf8Gate"]
+__all__ = ["Utf8Gate", "whole_characters"]
 
 
 class Utf8Gate:
@@ -30,3 +30,9 @@ class Utf8Gate:
             return error.start - len(self.tail)
         self.tail = decoder.getstate()[0]
         return None
+
+
+def whole_characters(data: bytes) -> tuple[int, str]:
+    """The text in a part of UTF-8 that may begin and end inside a character, and where in it the text begins."""
+    first = next((at for at, byte in enumerate(data[:4]) if byte & 0b1100_0000 != 0b1000_0000), len(data))
+    return first, codecs.getincrementaldecoder("utf-8")().decode(data[first:])

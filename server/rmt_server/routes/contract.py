@@ -31,6 +31,7 @@ _CONFLICTS: Mapping[str, tuple[int, ...]] = {
     "PATCH /v1/sessions/{sid}/documents/{did}": (409,),
     "POST /v1/sessions/{sid}/answers": (409,),
     "POST /v1/sessions/{sid}/traces": (409,),
+    "GET /v1/sessions/{sid}/text": (409,),
     "POST /v1/sessions/{sid}/snapshots": (409,),
     "POST /v1/snapshots": (409,),
     "POST /v1/chat/completions": (404,),

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 
 from rmt_server.auth import Caller, Scope
 from rmt_server.logs import note
+from rmt_server.routes.page import PAGE_PATHS
 
 __all__ = ["OPEN_PATHS", "SCOPES", "ScopedRoute"]
 
@@ -29,6 +30,7 @@ SCOPES: Mapping[str, Scope | None] = {
     "POST /v1/sessions/{sid}/answers": "read",
     "POST /v1/sessions/{sid}/traces": "read",
     "GET /v1/sessions/{sid}/timeline": "read",
+    "GET /v1/sessions/{sid}/text": "read",
     "POST /v1/sessions/{sid}/snapshots": "write",
     "GET /v1/sessions/{sid}/snapshots": "read",
     "GET /v1/snapshots": "read",
@@ -48,6 +50,7 @@ SCOPES: Mapping[str, Scope | None] = {
 
 OPEN_PATHS = frozenset(
     {"/docs", "/docs/oauth2-redirect", "/openapi.json"}
+    | PAGE_PATHS
     | {call.partition(" ")[2] for call, scope in SCOPES.items() if scope is None}
 )
 """Paths that need no key; every other one does, whether a route is there or not."""

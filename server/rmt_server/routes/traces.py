@@ -5,13 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from rmt_server.http.progress import PROGRESS, with_progress
-from rmt_server.routes.deps import JsonOnly, TenantDep, TracingDep
+from rmt_server.intake.utf8 import whole_characters
+from rmt_server.routes.deps import JsonOnly, StoreDep, TenantDep, TracingDep
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.service.listening import Listener
 from rmt_server.service.tracing import TimelinePoint, Trace
 from rmt_server.wire.requests import unless_disconnected
-from rmt_server.wire.schemas import ProbeBody, TimelineBody, TimelinePointBody, TraceBody, TraceRequest
+from rmt_server.wire.schemas import ProbeBody, TextBody, TimelineBody, TimelinePointBody, TraceBody, TraceRequest
 from rmt_server.wire.sse import EventStream
+
+TEXT_BYTES = 64 * 1024
+MOST_BYTES = 2**53
+"""Beyond that, JSON's numbers are not exact everywhere."""
 
 router = APIRouter(prefix="/v1/sessions/{sid}", tags=["traces"], route_class=ScopedRoute)
 
@@ -52,19 +57,36 @@ async def get_timeline(
     tenant: TenantDep,
     question: Annotated[str | None, Query(description="Ask each memory this.")] = None,
     lane: Annotated[int | None, Query(ge=0, description="The lane that answers.")] = None,
+    vectors: Annotated[bool, Query(description="Tell of each memory vector how far it moved.")] = False,
 ) -> TimelineBody:
     """The memories that are kept along the text: how far each moved, and what it answers to a question."""
     points = await unless_disconnected(request, tracing.timeline(tenant, sid, question, lane))
-    return TimelineBody(points=[_point_body(point) for point in points])
+    return TimelineBody(points=[_point_body(point, vectors=vectors) for point in points])
 
 
-def _point_body(point: TimelinePoint) -> TimelinePointBody:
+@router.get("/text")
+async def get_text(
+    sid: str,
+    store: StoreDep,
+    tenant: TenantDep,
+    start: Annotated[int, Query(ge=0, le=MOST_BYTES, description="First byte.")] = 0,
+    end: Annotated[int | None, Query(ge=0, le=MOST_BYTES, description="The byte behind the last one.")] = None,
+) -> TextBody:
+    """A part of the kept text, whole characters of it: 64 KiB at most, and no further than was accepted."""
+    stop = max(start, min(start + TEXT_BYTES, start + TEXT_BYTES if end is None else end))
+    kept = await store.read_text(tenant, sid, start, stop)
+    first, text = whole_characters(kept)
+    return TextBody(start=start + first, end=start + first + len(text.encode()), text=text)
+
+
+def _point_body(point: TimelinePoint, *, vectors: bool) -> TimelinePointBody:
     answer = point.answer
     return TimelinePointBody(
         segment=point.segment,
         bytes=point.bytes,
         tokens=point.tokens,
         moved=list(point.moved),
+        vectors=[list(lane) for lane in point.vectors] if vectors else None,
         answer=answer.generation.text if answer is not None and answer.known else None,
         guess=None if answer is None else answer.generation.text,
         confidence=None if answer is None else answer.confidence,

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rmt_model.answering import Answer, Question, bare
 from rmt_model.state import ReaderState
@@ -30,6 +32,7 @@ class TimelinePoint:
         bytes: Where the text ends that is in it.
         tokens: How many tokens that is.
         moved: For each lane, by how much it differs from the point before: the distance over the length of that one.
+        vectors: For each lane and each of its memory vectors the same.
         answer: What it answers, where something was asked.
     """
 
@@ -37,6 +40,7 @@ class TimelinePoint:
     bytes: int
     tokens: int
     moved: Sequence[float]
+    vectors: Sequence[Sequence[float]]
     answer: Answer | None
 
 
@@ -160,13 +164,18 @@ class Tracing:
         before = self._engine.fresh_state(session.focus).memory
         points = []
         for state, answer in zip(states, answers, strict=True):
-            distance = np.linalg.norm((state.memory - before).reshape(state.lanes, -1), axis=1)
-            length = np.linalg.norm(before.reshape(state.lanes, -1), axis=1)
-            moved = [round(float(one), 4) for one in distance / np.maximum(length, 1e-9)]
+            distance, length = (np.linalg.norm(one, axis=2) for one in (state.memory - before, before))
+            vectors = _rounded(distance, length)
+            moved = _rounded(np.linalg.norm(distance, axis=1), np.linalg.norm(length, axis=1))
             end = text_end(self._engine, state, document_ends)
-            points.append(TimelinePoint(state.segments_read, end, state.tokens_read, moved, answer))
+            points.append(TimelinePoint(state.segments_read, end, state.tokens_read, moved, vectors, answer))
             before = state.memory
         return points
+
+
+def _rounded(distance: NDArray[np.float32], length: NDArray[np.float32]) -> Any:
+    """How far something moved, over its length before."""
+    return np.round((distance / np.maximum(length, 1e-9)).astype(float), 4).tolist()
 
 
 class _Prober:

@@ -337,6 +337,9 @@ class TimelinePointBody(BaseModel):
     bytes: int = Field(description="Where the text ends that is in it.")
     tokens: int
     moved: list[float] = Field(description="By lane: how far it moved since the point before, over its length there.")
+    vectors: list[list[float]] | None = Field(
+        default=None, description="With `vectors`: by lane and memory vector, how far that one moved."
+    )
     answer: str | None = Field(
         default=None, description="With a question: what it answers; null: it does not seem to know."
     )
@@ -344,6 +347,14 @@ class TimelinePointBody(BaseModel):
     confidence: float | None = Field(
         default=None, description="With a question: how likely the guess is right, 0 to 1."
     )
+
+
+class TextBody(BaseModel):
+    """A part of a session's text."""
+
+    start: int = Field(description="Its first byte: that asked for, or the next one that begins a character.")
+    end: int = Field(description="The byte behind it: the end of the last whole character.")
+    text: str
 
 
 class TimelineBody(BaseModel):

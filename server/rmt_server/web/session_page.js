@@ -1,0 +1,238 @@
+import { Answers } from "./answers.js";
+import { MemoryPicture } from "./picture.js";
+import { Snapshots } from "./snapshots.js";
+import { byId, count, element, inWords, size } from "./words.js";
+
+const SPEED_S = 5;
+const REDRAW_MS = 700;
+const SHOWN_BYTES = 4096;
+
+/** One session as it is being read: how far, at which speed, and what its memory did. */
+export class SessionPage {
+  #leaving = new AbortController();
+  /** Uploads of this page, by session. */
+  #sending = new Map();
+  #session = null;
+  #lane = 0;
+  #points = [];
+  #speeds = [];
+  #drawn = 0;
+  #redraw = 0;
+
+  /** @param {any} app */
+  constructor(app) {
+    this.app = app;
+    this.picture = new MemoryPicture(byId("picture"), (start, stop) => app.attempt(() => this.#showText(start, stop)));
+    this.answers = new Answers(app, this);
+    this.snapshots = new Snapshots(app, this);
+    byId("more-file").addEventListener("change", (event) => this.#sendMore(event.target));
+    byId("resume-file").addEventListener("change", (event) => this.#resume(event.target));
+    byId("end-upload").addEventListener("click", () => app.attempt(() => this.#endUpload()));
+    byId("delete-session").addEventListener("click", () => app.attempt(() => this.#delete()));
+  }
+
+  /** The id of the session that is shown. */
+  get id() {
+    return this.#session?.id ?? "";
+  }
+
+  /** Stops following. */
+  leave() {
+    this.#leaving.abort();
+    this.#session = null;
+    clearTimeout(this.#redraw);
+  }
+
+  /** @param {string} sessionId */
+  async show(sessionId) {
+    this.leave();
+    this.#leaving = new AbortController();
+    this.#points = [];
+    this.#speeds = [];
+    this.#lane = 0;
+    this.#drawn = 0;
+    byId("place").hidden = true;
+    byId("unfinished").hidden = true;
+    this.picture.mark(null);
+    this.answers.clear();
+    this.#session = await this.app.client.getSession(sessionId);
+    byId("title").textContent = this.#session.metadata.title ?? sessionId;
+    document.title = `${byId("title").textContent} · rmt-server`;
+    this.#showLanes();
+    this.#showProgress();
+    await Promise.all([this.#showMemory(), this.snapshots.show(), this.#showUnfinished()]);
+    this.#follow(this.#leaving.signal);
+  }
+
+  /**
+   * Sends a document; the page may be elsewhere meanwhile.
+   *
+   * @param {string} sessionId
+   * @param {Blob} source
+   * @param {string} name
+   * @param {string} [documentId] An upload that broke off.
+   */
+  async send(sessionId, source, name, documentId) {
+    const leave = (event) => event.preventDefault(); // the browser asks first: what is not sent yet would be lost
+    addEventListener("beforeunload", leave);
+    this.#sending.set(sessionId, { total: source.size, sent: 0, trouble: "" });
+    try {
+      await this.app.client.read(sessionId, source, {
+        wait: false,
+        documentId,
+        onProgress: ({ sentBytes, trouble, documentId: known }) => {
+          this.#sending.set(sessionId, { total: source.size, sent: sentBytes, trouble });
+          localStorage.setItem(uploadOf(sessionId), JSON.stringify({ name, size: source.size, documentId: known }));
+          if (sessionId === this.id) this.#showProgress();
+        },
+      });
+      localStorage.removeItem(uploadOf(sessionId));
+    } catch (error) {
+      this.app.said(`${name} was not sent to its end. ${inWords(error)}`);
+    } finally {
+      this.#sending.delete(sessionId);
+      removeEventListener("beforeunload", leave);
+      if (sessionId === this.id) await this.app.attempt(() => this.#showUnfinished());
+    }
+  }
+
+  /** Shows where in the text something was found. @param {any} trace */
+  async showTrace(trace) {
+    this.picture.mark(trace.bytes);
+    await this.#showText(trace.bytes[0], trace.bytes[1], trace.excerpt);
+  }
+
+  async #follow(signal) {
+    try {
+      for await (const event of this.app.client.events(this.id, { signal })) {
+        if (event.kind === "error") this.app.said(event.data.detail ?? event.data.title);
+        else Object.assign(this.#session, event.data);
+        if (event.kind === "snapshot" || event.kind === "done") this.app.attempt(() => this.snapshots.show());
+        this.#showProgress();
+        this.#showMemorySoon();
+      }
+    } catch (error) {
+      if (!signal.aborted) this.app.said(inWords(error));
+    }
+  }
+
+  #showProgress() {
+    const { accepted_bytes: accepted, read_bytes: read, tokens, segments, status } = this.#session;
+    const sending = this.#sending.get(this.id);
+    const total = Math.max(accepted + (sending ? sending.total - sending.sent : 0), 1);
+    const bar = byId("progress");
+    bar.max = total;
+    bar.value = read;
+    const now = performance.now() / 1000;
+    this.#speeds = [...this.#speeds.filter((one) => now - one.at < SPEED_S), { at: now, tokens }];
+    const { at, tokens: before } = this.#speeds[0];
+    const reads = status === "reading" || sending !== undefined;
+    const facts = [
+      reads ? `read ${size(read)} of ${size(total)}` : `read: ${size(read)}`,
+      `${count(tokens)} tokens in ${count(segments)} segments`,
+      reads && now - at > 0.5 && tokens > before ? `${count((tokens - before) / (now - at))} tokens/s` : "",
+      `remembered in ${size(this.#session.state_bytes ?? 0)}`,
+      sending?.trouble ?? "",
+    ];
+    byId("facts").textContent = facts.filter(Boolean).join(" · ");
+  }
+
+  #showLanes() {
+    const { focus } = this.#session;
+    byId("lanes").hidden = focus.length < 2;
+    byId("lanes").replaceChildren(
+      ...focus.map((question, lane) => {
+        const button = element("button", { type: "button" }, question);
+        button.setAttribute("aria-pressed", String(lane === this.#lane));
+        button.addEventListener("click", () => {
+          this.#lane = lane;
+          this.#showLanes();
+          this.picture.show(this.#points, lane);
+        });
+        return button;
+      }),
+    );
+    byId("focuses").replaceChildren(...focus.map((value) => element("option", { value })));
+  }
+
+  #showMemorySoon() {
+    clearTimeout(this.#redraw);
+    const wait = Math.max(0, this.#drawn + REDRAW_MS - performance.now());
+    this.#redraw = setTimeout(() => this.app.attempt(() => this.#showMemory()), wait);
+  }
+
+  async #showMemory() {
+    this.#drawn = performance.now();
+    const { signal } = this.#leaving;
+    this.#points = await this.app.client.timeline(this.id, { vectors: true, signal });
+    this.picture.show(this.#points, this.#lane);
+  }
+
+  async #showText(start, stop, excerpt = "") {
+    const { client } = this.app;
+    const from = Math.max(start, stop - SHOWN_BYTES);
+    const { text, start: first, end } = await client.getText(this.id, { start: from, end: stop });
+    byId("place-title").textContent = `Bytes ${count(first)} to ${count(end)}`;
+    const at = excerpt ? text.indexOf(excerpt) : -1;
+    byId("place-text").replaceChildren(
+      ...(at < 0
+        ? [text]
+        : [text.slice(0, at), element("mark", {}, excerpt), text.slice(at + excerpt.length)]),
+    );
+    byId("place").hidden = false;
+    byId("place-text").querySelector("mark")?.scrollIntoView({ block: "nearest" });
+  }
+
+  async #showUnfinished() {
+    const known = JSON.parse(localStorage.getItem(uploadOf(this.id)) ?? "null");
+    byId("unfinished").hidden = true;
+    if (!known || this.#sending.has(this.id)) return;
+    const document = await this.app.client.getDocument(this.id, known.documentId).catch(() => null);
+    if (!document || document.complete) {
+      localStorage.removeItem(uploadOf(this.id));
+      return;
+    }
+    byId("unfinished-text").textContent =
+      `${known.name} was sent up to ${size(document.offset)} of ${size(known.size)}. Choose it again, and it goes on there.`;
+    byId("unfinished").hidden = false;
+  }
+
+  #resume(input) {
+    const [file] = input.files;
+    input.value = "";
+    const known = JSON.parse(localStorage.getItem(uploadOf(this.id)) ?? "null");
+    if (!file || !known) return;
+    if (file.size !== known.size) {
+      this.app.said(`${file.name} has ${size(file.size)}; ${known.name} had ${size(known.size)}.`);
+      return;
+    }
+    byId("unfinished").hidden = true;
+    this.send(this.id, file, known.name, known.documentId);
+  }
+
+  async #endUpload() {
+    const known = JSON.parse(localStorage.getItem(uploadOf(this.id)) ?? "null");
+    if (known) await this.app.client.cancelDocument(this.id, known.documentId);
+    await this.#showUnfinished();
+  }
+
+  #sendMore(input) {
+    const [file] = input.files;
+    input.value = "";
+    if (file) this.send(this.id, file, file.name);
+  }
+
+  async #delete() {
+    if (!confirm("Delete this session, its text and its memory? Snapshots that you kept stay.")) return;
+    const { id } = this;
+    this.leave();
+    await this.app.client.deleteSession(id);
+    localStorage.removeItem(uploadOf(id));
+    this.app.go("");
+  }
+}
+
+/** Where this browser remembers an upload that is under way. @param {string} sessionId */
+function uploadOf(sessionId) {
+  return `rmt-upload:${sessionId}`;
+}

@@ -1,0 +1,40 @@
+"""The JavaScript client: its types, and its own tests in Node at a real server."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.serving import Server
+
+HERE = Path(__file__).parents[2] / "clients" / "javascript"
+
+pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+
+
+def npm(*command: str, **environment: str) -> None:
+    done = subprocess.run(
+        ["npm", *command], cwd=HERE, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    if not (HERE / "node_modules" / ".package-lock.json").exists():
+        npm("ci", "--no-audit", "--no-fund")
+
+
+def test_against_a_real_server(server: Server) -> None:
+    npm("test", RMT_URL=server.url)
+
+
+def test_types_hold() -> None:
+    npm("run", "check")
+
+
+def test_the_types_of_what_is_sent_are_those_of_the_contract(tmp_path: Path) -> None:
+    written = tmp_path / "wire.d.ts"
+    npm("exec", "--", "openapi-typescript", "../../docs/openapi.json", "--output", str(written))
+    assert written.read_text() == (HERE / "src" / "wire.d.ts").read_text(), "run: npm run wire"

@@ -1,0 +1,124 @@
+"""A real browser, headless, for the web page."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from tests.serving import wait_for
+
+_CHROMIUM, _DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+_OPTIONS = [
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"),
+]
+_JAVASCRIPT = Path(__file__).parents[2] / "clients" / "javascript"
+
+
+class Page:
+    """The web page in a browser."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(self, url: str, sid: str = "") -> None:
+        """Open a server's page, with a session of it."""
+        self.driver.get("about:blank")
+        self.driver.get(f"{url}/#{sid}")
+        wait_for(lambda: self.text("#health") != "", what="the page to come up")
+
+    def find(self, selector: str) -> WebElement:
+        """The first element."""
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector: str) -> list[WebElement]:
+        """All elements."""
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> str:
+        """What can be read in an element; empty where it is not shown."""
+        return str(self.driver.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
+
+    def press(self, label: str) -> None:
+        """Press the button with these words, or this label."""
+        self.find_button(label).click()
+
+    def find_button(self, label: str) -> WebElement:
+        """The shown button with these words, or this label."""
+        path = f"//button[normalize-space()='{label}' or @aria-label='{label}']"
+
+        def shown() -> list[WebElement]:
+            return [one for one in self.driver.find_elements(By.XPATH, path) if one.is_displayed()]
+
+        return wait_for(shown, 10, f"a button {label!r}")[0]  # type: ignore[no-any-return]
+
+    def wait(self, selector: str, words: str, timeout_s: float = 30) -> str:
+        """What an element says, as soon as these words are in it."""
+
+        def said() -> str:
+            found = self.text(selector)
+            return found if words in found else ""
+
+        try:
+            return str(wait_for(said, timeout_s))
+        except AssertionError:
+            raise AssertionError(
+                f"{selector} does not say {words!r} but {self.text(selector)!r}; alert: {self.text('#alert')!r}"
+            ) from None
+
+    @property
+    def sid(self) -> str:
+        """The session that the address names."""
+        return str(self.driver.execute_script("return location.hash.slice(1)"))
+
+    def errors(self) -> list[Any]:
+        """What the browser complained about."""
+        return [one for one in self.driver.get_log("browser") if one["level"] == "SEVERE"]
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """What npm installs for the JavaScript client and for tests."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    if not (_JAVASCRIPT / "node_modules" / ".package-lock.json").exists():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=_JAVASCRIPT, check=True)
+    return _JAVASCRIPT / "node_modules"
+
+
+@pytest.fixture
+def open_browser(tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens a browser: ``open_browser(*more_options)``."""
+    if _CHROMIUM is None or _DRIVER is None:
+        pytest.skip("Chromium and its driver are not installed (Debian: chromium, chromium-driver)")
+    opened: list[webdriver.Chrome] = []
+
+    def start(*more: str, downloads: Path | None = None) -> Page:
+        options = webdriver.ChromeOptions()
+        options.binary_location = _CHROMIUM
+        for option in (*_OPTIONS, f"--user-data-dir={tmp_path / f'profile-{len(opened)}'}", *more):
+            options.add_argument(option)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        if downloads is not None:
+            options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        service = webdriver.ChromeService(executable_path=_DRIVER, env=environment)
+        opened.append(webdriver.Chrome(options=options, service=service))
+        opened[-1].set_window_size(1100, 1400)
+        return Page(opened[-1])
+
+    yield start
+    for driver in opened:
+        driver.quit()
+
+
+@pytest.fixture
+def page(open_browser: Callable[..., Page]) -> Page:
+    """A browser."""
+    return open_browser()

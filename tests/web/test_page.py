@@ -1,0 +1,229 @@
+"""The web page in a real browser, at a real server."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from tests.serving import ProcessFactory, Server, ServerFactory, text, wait_for
+from tests.web.conftest import Page
+
+from rmt_server.auth import new_key
+
+FOCUS = "Where is Mary?"
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    """A file to be read."""
+    file = tmp_path / "book.txt"
+    file.write_bytes(text(60_000))
+    return file
+
+
+def read_file(page: Page, server: Server, book: Path, focus: str = "") -> str:
+    """Have the page read a file in a new session."""
+    page.open(server.url)
+    page.find("#file").send_keys(str(book))
+    assert book.name in page.text("#chosen")
+    page.find("#focus").send_keys(focus)
+    page.press("Read")
+    page.wait("#title", book.name)
+    page.wait("#facts", "read: 60 kB")
+    return page.sid
+
+
+def test_a_file_is_read_and_its_memory_is_drawn(page: Page, server: Server, book: Path) -> None:
+    sid = read_file(page, server, book)
+    known = server.look(sid)
+    assert (known["status"], known["read_bytes"], known["metadata"]) == ("idle", 60_000, {"title": "book.txt"})
+    assert f"{known['segments']:,} segments" in page.text("#facts")
+    picture = page.find("#picture")
+    columns = len(server.http.get(f"/v1/sessions/{sid}/timeline").json()["points"])
+    wait_for(lambda: picture.get_attribute("aria-valuemax") == str(columns - 1), what="the picture")
+    picture.click()
+    page.wait("#place-title", "Bytes ")
+    assert page.text("#place-text")[200:400] in text(60_000).decode()
+    picture.send_keys(Keys.HOME, Keys.ARROW_RIGHT, Keys.ENTER)
+    assert "up to segment" in str(picture.get_attribute("aria-valuetext"))
+    assert page.errors() == []
+
+
+def test_pasted_text_is_read_with_focuses(page: Page, server: Server) -> None:
+    page.open(server.url)
+    page.driver.execute_script("document.querySelector('#pasted').value = arguments[0]", text(5000).decode())
+    page.find("#focus").send_keys(f"{FOCUS}\nWho went?")
+    page.press("Read")
+    page.wait("#facts", "read: 5.0 kB")
+    assert server.look(page.sid)["focus"] == [FOCUS, "Who went?"]
+    page.press("Who went?")
+    assert page.find_button("Who went?").get_attribute("aria-pressed") == "true"
+
+
+def test_nothing_to_read_is_told(page: Page, server: Server) -> None:
+    page.open(server.url)
+    page.press("Read")
+    page.wait("#alert", "nothing to read")
+    page.open(server.url, "ses_none")
+    page.wait("#alert", "does not exist")
+
+
+def test_a_question_is_answered_and_traced(page: Page, server: Server, book: Path) -> None:
+    sid = read_file(page, server, book, FOCUS)
+    page.find("#question").send_keys(FOCUS, Keys.ENTER)
+    page.wait("#answers", "% sure")
+    asked = server.ask(sid, FOCUS, mode="auto")
+    said = page.find("#answers .said").get_attribute("textContent")
+    assert said == (asked["answer"] or "The document does not seem to say.")
+    page.find("#mode").send_keys("from memory")
+    page.find("#question").send_keys("Who went?", Keys.ENTER)
+    wait_for(lambda: len(page.all("#answers > li meter")) == 2, what="the second answer")
+    if asked["answer"] is not None:
+        page.all("#answers > li")[-1].find_element(By.TAG_NAME, "button").click()
+        wait_for(lambda: page.text("#place-title") or "no place" in page.text("#answers"), what="the trace")
+
+
+def test_snapshots_are_taken_put_back_forked_and_travel(
+    open_browser: Callable[..., Page], server: Server, book: Path, tmp_path: Path
+) -> None:
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    page = open_browser(downloads=downloads)
+    sid = read_file(page, server, book)
+    page.find("#snapshot-name").send_keys("chapter one")
+    page.press("Keep this memory")
+    page.wait("#snapshots", "chapter one: ")
+    page.press("Download: chapter one")
+    file = downloads / "chapter one.safetensors"
+    wait_for(file.exists, what="the download")
+    (snapshot,) = server.http.get(f"/v1/sessions/{sid}/snapshots?limit=100").json()["snapshots"][:1]
+    assert file.read_bytes() == server.content(snapshot["id"])
+    page.find("#more-file").send_keys(str(book))
+    page.wait("#facts", "read: 120 kB")
+    page.press("Restore: chapter one")
+    page.wait("#facts", "read: 60 kB")
+    page.press("Fork: chapter one")
+    page.wait("#title", "chapter one (fork)")
+    assert page.sid != sid
+    page.find("#snapshot-file").send_keys(str(file))
+    page.wait("#title", "chapter one.safetensors")
+    assert server.look(page.sid)["read_bytes"] == 60_000
+    page.driver.get(f"{server.url}/#{sid}")
+    page.wait("#title", book.name)
+    page.press("Delete: chapter one")
+    wait_for(lambda: "chapter one" not in page.text("#snapshots"), what="the snapshot to go")
+
+
+def test_a_reload_in_the_middle_loses_nothing(page: Page, start_server: ServerFactory, book: Path) -> None:
+    server = start_server(max_unread_bytes=8192)
+    book.write_bytes(text(400_000))
+    page.open(server.url)
+    page.find("#file").send_keys(str(book))
+    page.press("Read")
+    page.wait("#title", "book.txt")
+    sid = page.sid
+    wait_for(lambda: server.look(sid)["read_bytes"] > 10_000, what="some of it to be read")
+    page.driver.execute_script("location.reload()")
+    if alert := _dialog(page):
+        alert.accept()
+    page.wait("#unfinished-text", "book.txt was sent up to")
+    assert server.look(sid)["accepted_bytes"] < 400_000
+    page.find("#resume-file").send_keys(str(book))
+    page.wait("#facts", "read: 400 kB", 90)
+    straight = server.session()
+    server.send(straight, text(400_000), wait=True)
+    assert server.look(sid)["digest"] == server.look(straight)["digest"]
+    assert not page.find("#unfinished").is_displayed()
+
+
+def _dialog(page: Page) -> object:
+    try:
+        return page.driver.switch_to.alert
+    except Exception:
+        return None
+
+
+def test_a_restart_of_the_server_in_the_middle_loses_nothing(
+    page: Page, start_process: ProcessFactory, book: Path
+) -> None:
+    first = start_process(max_unread_bytes=8192).wait_until_ready()
+    port = int(first.url.rpartition(":")[2])
+    book.write_bytes(text(200_000))
+    page.open(first.url)
+    page.find("#file").send_keys(str(book))
+    page.press("Read")
+    page.wait("#title", "book.txt")
+    sid = page.sid
+    wait_for(lambda: first.look(sid)["read_bytes"] > 5000, what="some of it to be read")
+    assert first.stop(signal.SIGKILL) != 0
+    page.wait("#health", "no connection")
+    second = start_process(max_unread_bytes=8192, port=port).wait_until_ready()
+    page.wait("#facts", "read: 200 kB", 90)
+    page.wait("#health", "ready")
+    straight = second.session()
+    second.send(straight, text(200_000), wait=True)
+    assert second.look(sid)["digest"] == second.look(straight)["digest"]
+
+
+def test_a_key_is_asked_for(page: Page, start_server: ServerFactory) -> None:
+    key, line = new_key("acme", "write")
+    server = start_server(api_keys=line)
+    page.open(server.url)
+    page.wait("#key-title", "API key")
+    page.find("#key").send_keys("rmt_wrong", Keys.ENTER)
+    page.wait("#alert", "key")
+    page.wait("#key-title", "API key")
+    page.find("#key").clear()
+    page.find("#key").send_keys(key, Keys.ENTER)
+    page.wait("#sessions", "No sessions yet")
+    page.driver.execute_script("document.querySelector('#pasted').value = 'Mary went home.'")
+    page.press("Read")
+    page.wait("#facts", "read: 15 bytes")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1100, 360])
+def test_everybody_can_use_it(
+    page: Page, server: Server, book: Path, node_modules: Path, scheme: str, width: int
+) -> None:
+    """No complaint of axe, nothing beyond the edge of a narrow screen, in light and dark."""
+    page.driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    page.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    axe = (node_modules / "axe-core" / "axe.min.js").read_text()
+
+    def complaints() -> str:
+        page.driver.execute_script(axe)
+        found = page.driver.execute_async_script(
+            "const done = arguments[0]; axe.run().then((found) => done(found.violations))"
+        )
+        return json.dumps([(one["id"], [node["html"] for node in one["nodes"]]) for one in found], indent=1)
+
+    page.open(server.url)
+    assert complaints() == "[]"
+    read_file(page, server, book, f"{FOCUS}\nWho went?")
+    page.find("#question").send_keys(FOCUS, Keys.ENTER)
+    page.wait("#answers", "% sure")
+    page.press("Keep this memory")
+    page.wait("#snapshots", "tokens in")
+    page.find("#picture").click()
+    page.wait("#place-title", "Bytes ")
+    assert complaints() == "[]"
+    assert page.driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_page_loads_nothing_from_elsewhere(page: Page, server: Server) -> None:
+    page.open(server.url)
+    loaded = page.driver.execute_script("return performance.getEntriesByType('resource').map((one) => one.name)")
+    assert loaded
+    assert all(one.startswith(server.url) for one in loaded)
+    answer = server.http.get("/")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert server.http.get("/web/../app.py").status_code == 404
+    assert server.http.get("/web/none.js").status_code == 404
