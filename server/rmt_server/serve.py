@@ -32,7 +32,7 @@ __all__ = ["serve"]
 
 _log = logging.getLogger(__name__)
 _WELCOME = """
-Ready at {url}, documentation under {url}/docs. Try, in another terminal:
+Ready at {url}, a page for browsers; documentation under {url}/docs. Try, in another terminal:
 
     export RMT_URL={url}
     SESSION=$({{ cat README.md; echo 'The gloomy badge opens the narrow barrier.'; cat LICENSE; }} |

@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 __all__ = ["PAGE_PATHS", "PAGE_POLICY", "serve_page"]
 
 _FOLDER = Path(__file__).parents[1] / "web"
-_FILES = [file.relative_to(_FOLDER) for folder in (_FOLDER, _FOLDER / "rmt-client") for file in folder.glob("*.*")]
+_FILES = [file.relative_to(_FOLDER) for pattern in ("*.*", "rmt-client/*.js") for file in _FOLDER.glob(pattern)]
 
 PAGE_PATHS = frozenset({"/"} | {f"/web/{file.as_posix()}" for file in _FILES})
 """Open to everybody: they are the same for all."""
