@@ -1,4 +1,4 @@
-"""Screenshots of the web page for the README: a server of its own reads a text with facts hidden, in a real browser.
+"""A screenshot of the web page for the README: a server of its own reads a text with facts hidden, in a real browser.
 
     python clients/demo/screenshots.py [--out docs]
 
@@ -27,7 +27,7 @@ _OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--force-device-s
 
 
 def main() -> None:
-    """Take them."""
+    """Take it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
@@ -39,10 +39,9 @@ def main() -> None:
         browser = _browser(folder)
         try:
             _read(browser, url, book)
-            _shoot(browser, options.out / "page-reading.png", 760)
             _wait(lambda: _said(browser, "#facts").startswith("read: "), 600)
             _ask(browser, FOCUSED[0].question)
-            _shoot(browser, options.out / "page.png", 1010)
+            _shoot(browser, options.out / "page.png", 1060)
         finally:
             browser.quit()
 
@@ -60,8 +59,6 @@ def _read(browser: webdriver.Chrome, url: str, book: Path) -> None:
     browser.find_element(By.ID, "file").send_keys(str(book))
     browser.find_element(By.ID, "focus").send_keys("\n".join(fact.question for fact in FOCUSED[:2]))
     browser.find_element(By.CSS_SELECTOR, "#begin .main").click()
-    _wait(lambda: "tokens/s" in _said(browser, "#facts"), 60)
-    time.sleep(6)
 
 
 def _ask(browser: webdriver.Chrome, question: str) -> None:
