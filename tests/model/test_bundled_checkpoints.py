@@ -53,6 +53,7 @@ def test_it_says_how_it_was_made(engine: Engine) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("mode", "tokens", "others", "least"), [("focus", 1500, 4, 12), ("recall", 500, 0, 12)])
 def test_it_answers(engine: Engine, tmp_path: Path, mode: Mode, tokens: int, others: int, least: int) -> None:
     background = Background.of_sentences(["\n\n".join(topics.values())], engine.checkpoint.tokenizer)

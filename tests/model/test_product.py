@@ -10,6 +10,8 @@ from rmt_model.product import DenseProduct, PackedProduct, product
 @pytest.mark.parametrize("rows", [1, 7, 400])
 @pytest.mark.parametrize("kind", [DenseProduct, PackedProduct])
 def test_a_product_is_the_linear_map(kind: type[DenseProduct], rows: int, dtype: torch.dtype) -> None:
+    if kind is PackedProduct and not isinstance(product(torch.zeros(4, 4, dtype=dtype)), PackedProduct):
+        pytest.skip("this processor packs no weights of this type")
     generator = torch.Generator().manual_seed(rows)
     weight, inputs, hidden = (
         torch.randn(shape, generator=generator).to(dtype) for shape in ((48, 32), (rows, 32), (rows, 48))

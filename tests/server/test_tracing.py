@@ -51,6 +51,9 @@ def test_its_size_is_bounded_too(start_server: ServerFactory) -> None:
     sid = server.read(DATA)
     size = server.look(sid)["state_bytes"]
     assert 1 <= len(timeline(server, sid)) <= 60_000 // size
+
+
+def test_it_can_be_turned_off(start_server: ServerFactory) -> None:
     off = start_server(timeline_points=0)
     assert timeline(off, off.read(DATA)) == []
 

@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from tests.serving import wait_for
@@ -47,14 +49,23 @@ class Page:
 
     def press(self, label: str) -> None:
         """Press the button with these words, or this label."""
-        self.find_button(label).click()
+        wait_for(lambda: self._pressed(label), 10, f"{label!r} to be pressed")
+
+    def _pressed(self, label: str) -> bool:
+        try:
+            self.find_button(label).click()
+        except StaleElementReferenceException:  # drawn anew just now
+            return False
+        return True
 
     def find_button(self, label: str) -> WebElement:
         """The shown button with these words, or this label."""
         path = f"//button[normalize-space()='{label}' or @aria-label='{label}']"
 
         def shown() -> list[WebElement]:
-            return [one for one in self.driver.find_elements(By.XPATH, path) if one.is_displayed()]
+            with suppress(StaleElementReferenceException):
+                return [one for one in self.driver.find_elements(By.XPATH, path) if one.is_displayed()]
+            return []
 
         return wait_for(shown, 10, f"a button {label!r}")[0]  # type: ignore[no-any-return]
 

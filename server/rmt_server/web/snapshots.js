@@ -4,6 +4,8 @@ const LISTED = 100;
 
 /** The snapshots of a session: taken, put back, forked, downloaded, uploaded. */
 export class Snapshots {
+  #shown = "";
+
   /**
    * @param {any} app
    * @param {any} page The session's.
@@ -21,6 +23,9 @@ export class Snapshots {
   /** Lists them. */
   async show() {
     const { snapshots } = await this.app.client.listSnapshots(this.page.id, { limit: LISTED });
+    const shown = JSON.stringify(snapshots.map((one) => [one.id, one.name]));
+    if (shown === this.#shown) return; // nobody loses the button that they are about to press
+    this.#shown = shown;
     byId("snapshots").replaceChildren(...snapshots.map((one) => this.#entry(one)));
   }
 
