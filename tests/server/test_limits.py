@@ -315,7 +315,7 @@ def test_no_more_sessions_are_read_at_once_than_allowed(
     at_once = []
     while any(server.look(sid)["status"] == "reading" for sid in sids):
         at_once.append(server.metric("rmt_readings"))
-    assert max(at_once) == max(throttle.lanes_read) == 2
+    assert max(at_once) == 2 >= max(throttle.lanes_read)
 
 
 @pytest.mark.parametrize(("interval_s", "seen"), [(0.01, True), (1000.0, False)])

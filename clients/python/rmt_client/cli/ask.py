@@ -11,8 +11,10 @@ import typer
 from rich.console import Console
 
 from rmt_client.cli.options import DEFAULT_URL, ApiKey, AsJson, SessionId, Url, connect
-from rmt_client.cli.output import put_json
+from rmt_client.cli.output import note, put_json
 from rmt_client.cli.trace import put_trace
+from rmt_client.client import Client
+from rmt_client.errors import ProblemError
 from rmt_client.models import Answer
 from rmt_client.options import AskOptions
 
@@ -21,8 +23,11 @@ UNKNOWN = "(not in the document)"
 
 
 def ask(
-    questions: Annotated[list[str], typer.Argument(metavar="QUESTION...")],
     session: SessionId,
+    questions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[QUESTION...]", help="Without any, they are asked for, or read as lines from a pipe."),
+    ] = None,
     mode: Annotated[
         str | None,
         typer.Option(help='"recall" at once, "reread" the text for each question, or "auto": whichever is surer.'),
@@ -43,32 +48,27 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Ask a session; several questions are answered from one and the same position."""
-    if stream:
-        if len(questions) > 1 or as_json or timeout is not None:
-            raise typer.BadParameter("--stream is for one question, without --json and --timeout.")
-        options: AskOptions = {
-            "mode": mode,
-            "lane": lane,
-            "snapshot": snapshot,
-            "wait": wait,
-            "max_tokens": max_tokens,
-            "trace": trace or None,
-        }
-        with connect(url, api_key) as rmt:
+    options: AskOptions = {
+        "mode": mode,
+        "lane": lane,
+        "snapshot": snapshot,
+        "wait": wait,
+        "max_tokens": max_tokens,
+        "trace": trace or None,
+    }
+    talking = not questions and sys.stdin is not None and sys.stdin.isatty()
+    if (stream or talking) and (len(questions or []) > 1 or as_json or timeout is not None):
+        raise typer.BadParameter("Words as they come are for one question at a time, without --json and --timeout.")
+    with connect(url, api_key) as rmt:
+        if talking:
+            _talk(rmt, session, options)
+            return
+        questions = questions or _piped()
+        if stream:
             _show(rmt.stream_answer(session, questions[0], **options))
-        return
-    with connect(url, api_key) as rmt, _waiting():
-        answers = rmt.ask_many(
-            session,
-            questions,
-            mode=mode,
-            lane=lane,
-            snapshot=snapshot,
-            wait=wait,
-            max_tokens=max_tokens,
-            trace=trace or None,
-            timeout_s=timeout,
-        )
+            return
+        with _waiting():
+            answers = rmt.ask_many(session, questions, timeout_s=timeout, **options)
     if as_json:
         put_json(answers)
         return
@@ -76,6 +76,29 @@ def ask(
         typer.echo(_line(answer, alone=len(questions) == 1))
         if answer.trace is not None:
             put_trace(answer.trace)
+
+
+def _talk(rmt: Client, session: str, options: AskOptions) -> None:
+    """Asks a person for questions, until the end of the input; what goes wrong with one does not end it."""
+    note("Ask; Ctrl-D ends it.")
+    while True:
+        try:
+            question = input("? ").strip()
+        except (EOFError, KeyboardInterrupt):
+            note("")
+            return
+        try:
+            if question:
+                _show(rmt.stream_answer(session, question, **options))
+        except ProblemError as error:
+            note(f"{error} {error.hint}".rstrip())
+
+
+def _piped() -> list[str]:
+    questions = [] if sys.stdin is None else [line.strip() for line in sys.stdin if line.strip()]
+    if not questions:
+        raise typer.BadParameter("There is no question.")
+    return questions
 
 
 def _show(pieces: Iterator[str | Answer]) -> None:
