@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def _run(rmt: Client, rng: random.Random, console: Console) -> int:
-    reference = "\n\n".join(topics[name].strip() for name in sorted(topics))
+    reference = _reference()
     long_text = _hide([*(fact.statement for fact in FOCUSED), *OTHERS], reference, rng)
 
     console.print(
@@ -124,6 +124,11 @@ def _run(rmt: Client, rng: random.Random, console: Console) -> int:
     console.print("\n[bold]3. Keeping[/bold]")
     same = _restored_answers_alike(rmt, session.id, console)
     return 0 if right >= ENOUGH_RIGHT and same else 1
+
+
+def _reference() -> str:
+    """The Python language reference."""
+    return "\n\n".join(topics[name].strip() for name in sorted(topics))
 
 
 def _hide(sentences: Sequence[str], text: str, rng: random.Random) -> str:

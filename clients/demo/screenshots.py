@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from pydoc_data.topics import topics
 
 from rich.console import Console
 from selenium import webdriver
@@ -20,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 sys.path.insert(0, str(Path(__file__).parent))
-from demo import FOCUSED, OTHERS, _hide, _server
+from demo import FOCUSED, OTHERS, _hide, _reference, _server
 
 _CHARACTERS = 120_000
 _OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--force-device-scale-factor=2", "--hide-scrollbars")
@@ -31,8 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
-    reference = "\n\n".join(topics[name].strip() for name in sorted(topics))[:_CHARACTERS]
-    text = _hide([*(fact.statement for fact in FOCUSED[:2]), *OTHERS], reference, random.Random(11))
+    facts = [*(fact.statement for fact in FOCUSED[:2]), *OTHERS]
+    text = _hide(facts, _reference()[:_CHARACTERS], random.Random(11))
     with tempfile.TemporaryDirectory() as folder, _server(None, Path(folder), Console()) as url:
         book = Path(folder) / "language reference.txt"
         book.write_text(text)

@@ -73,8 +73,8 @@ async def get_text(
     end: Annotated[int | None, Query(ge=0, le=MOST_BYTES, description="The byte behind the last one.")] = None,
 ) -> TextBody:
     """A part of the kept text, whole characters of it: 64 KiB at most, and no further than was accepted."""
-    stop = max(start, min(start + TEXT_BYTES, start + TEXT_BYTES if end is None else end))
-    kept = await store.read_text(tenant, sid, start, stop)
+    most = start + TEXT_BYTES
+    kept = await store.read_text(tenant, sid, start, most if end is None else max(start, min(end, most)))
     first, text = whole_characters(kept)
     return TextBody(start=start + first, end=start + first + len(text.encode()), text=text)
 

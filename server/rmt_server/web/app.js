@@ -109,7 +109,7 @@ class App {
 }
 
 /** @param {any} session */
-export function nameOf(session) {
+function nameOf(session) {
   return session.metadata.title ?? `${session.id.slice(0, 12)}…`;
 }
 
