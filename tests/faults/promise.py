@@ -54,21 +54,21 @@ class Promise:
     """A number that was acknowledged, and may only grow, as long as Redis loses nothing."""
 
     kept: list[tuple[Answered, int]] = field(default_factory=list)
-    losses: int = 0
 
     def add(self, answered: Answered, number: int) -> None:
         """Remember what an answer said."""
         self.kept.append((answered, number))
 
     def least(self, losses: tuple[Loss, ...]) -> int:
-        """What must still be there: what was answered before the last moment that Redis kept, or asked since."""
-        for loss in losses[self.losses :]:
-            self.kept = [
-                (answered, number)
-                for answered, number in self.kept
-                if answered.got_s < loss.kept_s or answered.began_s > loss.back_s
-            ]
-        self.losses = len(losses)
+        """What must still be there: what was answered before the last moment that Redis kept, or asked since.
+
+        Every loss counts for every answer: one that came before a loss may be added after it was looked for.
+        """
+        self.kept = [
+            (answered, number)
+            for answered, number in self.kept
+            if all(answered.got_s < loss.kept_s or answered.began_s > loss.back_s for loss in losses)
+        ]
         return max((number for _, number in self.kept), default=0)
 
 

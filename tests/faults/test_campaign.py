@@ -47,6 +47,14 @@ def test_an_answer_of_the_life_before_promises_nothing_of_the_next() -> None:
     assert promise.least((Loss(kept_s=3.0, back_s=6.0),)) == 150
 
 
+def test_an_answer_of_before_a_loss_promises_nothing_even_if_it_is_added_after_it() -> None:
+    promise = Promise()
+    lost = (Loss(kept_s=3.0, back_s=6.0),)
+    assert promise.least(lost) == 0
+    promise.add(answered(4.0, 5.0), 200)  # heard before Redis was killed, noted when it was back
+    assert promise.least(lost) == 0
+
+
 def test_a_session_that_may_be_lost_starts_over() -> None:
     whole = Whole()
     whole.add(answered(1.0, 2.0))
