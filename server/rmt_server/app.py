@@ -81,8 +81,8 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, store: S
     if settings.rate_limit:
         app.add_middleware(RateLimit, rates=store.rates(settings.rate_limit))
     app.add_middleware(Authentication, keys=keys, open_paths=OPEN_PATHS)
-    if settings.trusts_loopback:
-        app.add_middleware(NoForeignPages, origins=settings.origins)
+    if settings.trusts_loopback or settings.host_names:
+        app.add_middleware(NoForeignPages, origins=settings.origins, hosts=settings.host_names)
     if settings.origins:
         allow_origins(app, settings.origins)
     app.add_middleware(RequestContext, metrics=metrics)

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from limits import parse
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
@@ -29,6 +29,10 @@ Quota = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(one.strip() for one in text.split(",") if one.strip())
+
+
 class Settings(BaseSettings):
     """Each field is documented by its description; `docs/server-behavior.md` tells what a client sees at each limit."""
 
@@ -44,12 +48,16 @@ class Settings(BaseSettings):
         description="File of API keys, a line each: `tenant scopes sha256:HEX # comment`. Read anew when it changes.",
     )
     api_keys: SecretStr = Field(SecretStr(""), description="The same lines, which `;` may separate, too.")
+    allowed_hosts: str = Field(
+        "", description="Names, separated by commas, that `Host` may have beside addresses; empty: any, if not on loopback."
+    )
     cors_origins: str = Field(
         "", description="Origins whose web pages may call this server, separated by commas; `*`: any, with API keys."
     )
     redis_url: SecretStr = Field(
         SecretStr(""), description="Redis that keeps all state; empty starts one under `data_dir`."
     )
+    redis_url_file: Path | None = Field(None, description="File that holds the URL, such as a mounted secret.")
     data_dir: Path = Field(Path("data"), description="Where the embedded Redis keeps its append-only file.")
     redis_fsync: Literal["everysec", "always"] = Field("everysec", description="`appendfsync` of the embedded Redis.")
     checkpoint: str = Field(
@@ -125,6 +133,20 @@ class Settings(BaseSettings):
     event_ping_s: Seconds = Field(5.0, description="A stream that has nothing to tell sends a comment so often.")
     drain_s: Seconds = Field(20.0, description="Time that a stopping server gives to what is under way.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_redis_url(cls, values: dict[str, Any]) -> dict[str, Any]:
+        file = values.get("redis_url_file")
+        if not file:
+            return {name: value for name, value in values.items() if name != "redis_url_file"}
+        if values.get("redis_url"):
+            raise ValueError("RMT_REDIS_URL and RMT_REDIS_URL_FILE are both set: give one")
+        try:
+            return values | {"redis_url": Path(file).read_text().strip()}
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ValueError(f"the URL in {file} cannot be read: {reason}") from None
+
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, url: SecretStr) -> SecretStr:
@@ -161,7 +183,12 @@ class Settings(BaseSettings):
     @property
     def origins(self) -> tuple[str, ...]:
         """The origins whose web pages may call this server."""
-        return tuple(one.strip() for one in self.cors_origins.split(",") if one.strip())
+        return _listed(self.cors_origins)
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names that `Host` may have, where they are listed."""
+        return frozenset(one.lower() for one in _listed(self.allowed_hosts))
 
     @property
     def trusts_loopback(self) -> bool:

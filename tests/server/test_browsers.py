@@ -125,6 +125,21 @@ def test_a_server_behind_another_one_goes_by_any_name(
         assert caller.http.get("/v1/sessions", headers=headers).status_code == 200
 
 
+def test_a_server_in_a_container_goes_by_its_names_and_by_addresses(
+    own_redis: EmbeddedRedis, make_engine: Callable[..., Any]
+) -> None:
+    with Server(own_redis.url, make_engine(), {"allow_public": True, "allowed_hosts": "rmt, Rmt.example"}) as server:
+
+        def status(host: str, origin: str | None = None) -> int:
+            headers = {"Host": host} | ({"Origin": origin} if origin else {})
+            return server.http.get("/v1/sessions", headers=headers).status_code
+
+        assert status("rmt.example") == status("rmt:8080") == status("localhost:8080") == 200
+        assert status("192.168.1.4:8080") == status("[fe80::1]:8080") == 200  # no name: nobody can make it point here
+        assert status("rmt:8080", "http://rmt:8080") == 200
+        assert status("rmt:8080", PAGE) == status("evil.example") == status("rmt.example.evil.example") == 403
+
+
 # ---------------------------------------------------------------------------- CORS
 
 

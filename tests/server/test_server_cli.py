@@ -48,3 +48,18 @@ def test_every_setting_is_described_and_from_the_environment(monkeypatch: pytest
     monkeypatch.setenv("RMT_MAX_READINGS", "3")
     assert Settings().max_readings == 3
     assert Settings(host="0.0.0.0", allow_public=True).host == "0.0.0.0"
+
+
+def test_the_url_of_redis_comes_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "redis_url"
+    file.write_text("redis://:secret@redis:6379/0\n")
+    assert Settings(redis_url_file=file).redis_url.get_secret_value() == "redis://:secret@redis:6379/0"
+    assert Settings(redis_url="", redis_url_file=file).redis_url.get_secret_value().endswith("@redis:6379/0")
+    assert Settings(redis_url_file="").redis_url.get_secret_value() == ""
+    with pytest.raises(ValueError, match="both set"):
+        Settings(redis_url="redis://other", redis_url_file=file)
+    file.write_text("http://redis")
+    with pytest.raises(ValueError, match="redis_url"):
+        Settings(redis_url_file=file)
+    with pytest.raises(ValueError, match="cannot be read: No such file"):
+        Settings(redis_url_file=tmp_path / "none")

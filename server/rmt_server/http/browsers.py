@@ -1,5 +1,6 @@
 """Browsers: what pages of other origins may do here, and what a browser may make of an answer."""
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -52,16 +53,22 @@ def allow_origins(app: Starlette, origins: tuple[str, ...]) -> None:
 
 
 class NoForeignPages:
-    """Keeps web pages away from a server that asks for no key and listens on loopback only.
+    """Keeps web pages away from a server that asks for no key.
 
-    Such a server trusts whoever can connect, and that is every page that is open in a browser on this machine: it can
-    send simple requests here (cross-site request forgery), and read the answers, too, when its own name is made to
-    point to 127.0.0.1 (DNS rebinding). Browsers tell both apart: by `Origin`, and by the name in `Host`.
+    Where it listens on loopback it trusts whoever can connect, and that is every page that is open in a browser on this
+    machine: it can send simple requests here (cross-site request forgery), and read the answers, too, when its own name
+    is made to point to 127.0.0.1 (DNS rebinding). Browsers tell both apart: by `Origin`, and by the name in `Host`.
+
+    Args:
+        app: What is kept.
+        origins: Origins whose pages may call nevertheless.
+        hosts: Names that `Host` may have beside addresses, which nobody can point elsewhere; none: loopback's only.
     """
 
-    def __init__(self, app: ASGIApp, origins: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, origins: tuple[str, ...], hosts: frozenset[str]) -> None:
         self.app = app
         self.origins = origins
+        self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -72,11 +79,16 @@ class NoForeignPages:
 
     def _refusal(self, headers: Headers) -> CrossSiteError | None:
         host, origin = headers.get("host"), headers.get("origin")
-        if host is not None and _name(f"//{host}") not in LOOPBACK_HOSTS:
+        if host is not None and not self._is_own(_name(f"//{host}") or ""):
+            if self.hosts:
+                return CrossSiteError(f"Host {host[:100]!r} is not listed in RMT_ALLOWED_HOSTS.")
             return CrossSiteError(f"Host {host[:100]!r} is not this machine's own name: 127.0.0.1 or localhost.")
         if origin is not None and origin not in self.origins and origin.partition("//")[2] != host:
             return CrossSiteError(f"Pages of {origin[:100]!r} are not listed in RMT_CORS_ORIGINS.")
         return None
+
+    def _is_own(self, name: str) -> bool:
+        return name in LOOPBACK_HOSTS or (bool(self.hosts) and (name in self.hosts or _is_address(name)))
 
 
 def _name(url: str) -> str | None:
@@ -84,3 +96,11 @@ def _name(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
