@@ -22,7 +22,7 @@ install: .venv/installed ## create .venv with everything, and fetch the backbone
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install --upgrade pip
 	$(PIP) install torch
-	$(PIP) install -e 'model[train]' -e 'server[embedded,otel]' -e clients/python --group dev
+	$(PIP) install -e 'model[train]' -e 'server[embedded,otel,ray]' -e clients/python --group dev
 	$(BIN)/rmt-model pull
 	@touch $@
 

@@ -17,6 +17,22 @@ export DOCKER_HOST=unix://$work/docker.sock COMPOSE_PROJECT_NAME=rmt-ci COMPOSE_
 mkdir "$work/project"
 git ls-files --cached --others --exclude-standard -z | xargs -0 cp --parents --no-dereference --target-directory "$work/project"
 say() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
+dockerd_pid=
+end() {
+  status=$?
+  say "end: $status"
+  if [ -n "$dockerd_pid" ]; then
+    if [ "$status" != 0 ]; then
+      "$compose" --profile '*' logs --no-color --tail 40 2> /dev/null || true
+      tail -5 "$work/dockerd.log"
+    fi
+    "$compose" --profile '*' down --volumes --timeout 5 > /dev/null 2>&1 || true
+    kill "$dockerd_pid" && wait "$dockerd_pid" || true
+  fi
+  cd / && rm -rf "$work"
+  exit "$status"
+}
+trap end EXIT
 
 # ---------------------------------------------------------------- tools
 
@@ -55,19 +71,6 @@ say 'dockerd'
 dockerd --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/docker.pid" --host "$DOCKER_HOST" \
   > "$work/dockerd.log" 2>&1 &
 dockerd_pid=$!
-end() {
-  status=$?
-  say "end: $status"
-  if [ "$status" != 0 ]; then
-    "$compose" --profile '*' logs --no-color --tail 40 2> /dev/null || true
-    tail -5 "$work/dockerd.log"
-  fi
-  "$compose" --profile '*' down --volumes --timeout 5 > /dev/null 2>&1 || true
-  kill "$dockerd_pid" 2> /dev/null && wait "$dockerd_pid" || true
-  cd / && rm -rf "$work"
-  exit "$status"
-}
-trap end EXIT
 for _ in $(seq 60); do
   "$docker" info > /dev/null 2>&1 && break
   kill -0 "$dockerd_pid" || { cat "$work/dockerd.log"; exit 1; }

@@ -45,6 +45,19 @@ def text(size: int, seed: int = 0) -> bytes:
     return " ".join(words).encode()[:size]
 
 
+def free_port() -> int:
+    """A port that no outgoing connection takes while a server is down."""
+    with socket.socket() as probe:
+        for _ in range(1000):
+            port = 10_000 + int.from_bytes(os.urandom(2)) % 20_000
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
+
+
 def cut(data: bytes, *sizes: int) -> Iterator[bytes]:
     """Pieces of these sizes, again and again."""
     start = index = 0

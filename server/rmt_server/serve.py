@@ -28,7 +28,7 @@ from rmt_server.settings import Settings
 from rmt_server.store import Quotas, Store
 from rmt_server.traces import start_traces
 
-__all__ = ["serve"]
+__all__ = ["load_engine", "serve"]
 
 _log = logging.getLogger(__name__)
 _WELCOME = """
@@ -58,14 +58,14 @@ def serve(settings: Settings) -> None:
             redis_url = redis.url
         store = Store.connect(redis_url, quotas=Quotas.of(settings))
         with ThreadPoolExecutor(1) as loader:
-            engine = loader.submit(_engine, settings).result()
+            engine = loader.submit(load_engine, settings).result()
         app = create_app(settings, store, engine)
         gc.freeze()  # all that is here stays: no later collection, which stops everybody, looks at it
         gc.enable()
         _Server(app, http_config(app, settings), says_hello=settings.log_format != "json").run()
 
 
-def _engine(settings: Settings) -> Engine:
+def load_engine(settings: Settings) -> Engine:
     """Load the checkpoint, fetching its backbone first if that was never done.
 
     Called in a thread that ends: PyTorch leaves OpenMP's threads behind where it computed, and with another team beside

@@ -8,11 +8,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import socket
 import threading
 from collections.abc import Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
+
+from tests.serving import free_port
 
 _PRELOADED = [
     "rmt_server.cli",
@@ -36,7 +37,7 @@ class Replica:
     """One of the servers on a Redis."""
 
     def __init__(self, settings: Mapping[str, object], log: Path) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.log = log
         self._environment = {f"RMT_{name.upper()}": str(value) for name, value in settings.items()}
         self._environment["RMT_PORT"] = str(self.port)
@@ -98,16 +99,3 @@ def _serve(environment: Mapping[str, str], log: Path) -> None:
 def _end_with(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)
-
-
-def _free_port() -> int:
-    """A port that no outgoing connection takes while a server is down."""
-    with socket.socket() as probe:
-        for _ in range(1000):
-            port = 10_000 + int.from_bytes(os.urandom(2)) % 20_000
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")

@@ -26,6 +26,7 @@ from rmt_server.store.text import text_of, text_range
 from rmt_server.store.usage import Metered, read_since
 
 _RETRY_HELD_MS = 500
+_MOST_WEIGHED = 1000
 
 
 class Leases(Metered):
@@ -35,6 +36,17 @@ class Leases(Metered):
         """At most ``limit`` sessions that may be leased now."""
         _, members, hints = await self._redis.run("due", (READY,), limit)
         return Due(tuple((keys.tenant, keys.sid) for keys in map(SessionKeys.of_member, members)), hints)
+
+    async def waiting_bytes(self) -> int:
+        """Accepted text that is not in a stored memory yet, of the sessions that wait longest, 1000 at most."""
+        members = await self._redis.command("ZRANGE", READY, 0, _MOST_WEIGHED - 1)
+
+        async def unread(member: bytes) -> int:
+            session = SessionKeys.of_member(member).session
+            accepted, read = await self._redis.command("HMGET", session, "accepted_bytes", "read_bytes")
+            return int(accepted or 0) - int(read or 0)
+
+        return sum(await asyncio.gather(*map(unread, members)))
 
     async def lease(self, tenant: str, sid: str, owner: str, lease_ms: int) -> Lease | None:
         """The right to read a session for a while.

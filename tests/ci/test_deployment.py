@@ -1,0 +1,78 @@
+"""What the deployment files name is there: settings, metrics, Kubernetes' fields. `ci/containers.sh` runs them."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from rmt_server.metrics import Metrics
+from rmt_server.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+MANIFESTS = sorted((ROOT / "docker/kubernetes").glob("*.yaml"))
+SETTINGS = {f"RMT_{name.upper()}" for name in Settings.model_fields}
+
+
+def environments(tree: Any) -> Iterator[str]:
+    """Names of every variable that a compose file or a manifest gives to a container."""
+    if isinstance(tree, dict):
+        yield from tree.get("environment") or {}
+        yield from (one["name"] for one in tree.get("env", []))
+    for one in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from environments(one)
+
+
+@pytest.mark.parametrize("file", [ROOT / "docker-compose.yml", ROOT / "docker/secure.yml", *MANIFESTS], ids=str)
+def test_every_setting_that_a_container_is_given_exists(file: Path) -> None:
+    given = {name for tree in yaml.safe_load_all(file.read_text()) for name in environments(tree)}
+    assert {name for name in given if name.startswith("RMT_")} <= SETTINGS
+
+
+def test_the_image_sets_what_exists() -> None:
+    named = set(re.findall(r"\bRMT_[A-Z_]+(?==)", (ROOT / "docker/Dockerfile").read_text()))
+    assert named <= SETTINGS | {"RMT_CACHE_DIR"}
+    assert {"RMT_HOST", "RMT_ENGINE_YIELDS"} <= named
+
+
+def test_the_example_environment_lists_exactly_what_compose_takes() -> None:
+    taken = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE))
+    listed = set(re.findall(r"^# ([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
+    assert listed == taken - {"RMT_ALLOW_PUBLIC", "GRAFANA_ANONYMOUS"} | {"COMPOSE_FILE"}
+
+
+def test_base_images_are_pinned() -> None:
+    bases = re.findall(r"^FROM (\S+)", (ROOT / "docker/Dockerfile").read_text(), re.M)
+    images = [one for one in re.findall(r"^ +image: (\S+)", COMPOSE, re.M) if not one.startswith("rmt-server:")]
+    for image in bases + images:
+        assert re.search(r":v?\d+\.\d+\.\d+", image), image
+
+
+def test_graphs_and_alerts_ask_for_metrics_that_exist() -> None:
+    exposed = set(re.findall(r"^# TYPE (\w+)", Metrics().exposition().decode(), re.M))
+    exposed |= {f"{name}_bucket" for name in exposed}
+    dashboard = json.loads((ROOT / "docker/grafana/dashboards/rmt.json").read_text())
+    rules = yaml.safe_load((ROOT / "docker/prometheus/alerts.yml").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    assert len(asked) > 20
+    for expression in asked:
+        assert set(re.findall(r"\brmt_\w+", expression)) <= exposed, expression
+
+
+@pytest.mark.parametrize("file", [one for one in MANIFESTS if one.name != "kustomization.yaml"], ids=lambda one: one.name)
+def test_manifests_follow_the_schemas_of_kubernetes(file: Path) -> None:
+    found = list(yaml.safe_load_all(file.read_text()))
+    assert len(found) >= 3
+    for one in found:
+        kubernetes_validate.validate(one, "1.33", strict=True)
+
+
+def test_kustomization_names_every_manifest() -> None:
+    listed = yaml.safe_load((ROOT / "docker/kubernetes/kustomization.yaml").read_text())["resources"]
+    assert sorted(listed) == [one.name for one in MANIFESTS if one.name != "kustomization.yaml"]
