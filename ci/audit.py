@@ -73,7 +73,7 @@ def ask_service() -> str | None:
     """The report of `pip-audit` as JSON; None where it ended without one."""
     command = [sys.executable, "-m", "pip_audit", "--format=json", "--progress-spinner=off", "--skip-editable"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SERVICE_WAIT_S, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SERVICE_WAIT_S, check=False)
     except subprocess.TimeoutExpired:
         return None
     return done.stdout

@@ -50,7 +50,7 @@ class Options(BaseModel, extra="forbid"):
 
 def service(options: Options) -> Application:
     """The application, for `serve run` and `serve deploy`."""
-    policy = AutoscalingPolicy(
+    policy = AutoscalingPolicy(  # type: ignore[no-untyped-call]
         policy_function=f"{__name__}:WantedReplicas", policy_kwargs={"waiting_tokens": options.waiting_tokens}
     )
     scaled = AutoscalingConfig(
@@ -62,8 +62,7 @@ def service(options: Options) -> Application:
         look_back_period_s=2 * _LOOK_EVERY_S,
         policy=policy,
     )
-    deployment = serve.deployment(
-        Replica,
+    deploy = serve.deployment(
         name="rmt",
         autoscaling_config=scaled,
         max_ongoing_requests=1024,
@@ -71,7 +70,7 @@ def service(options: Options) -> Application:
         graceful_shutdown_timeout_s=30.0,
         health_check_period_s=5.0,
     )
-    return deployment.bind(options)
+    return deploy(Replica).bind(options)
 
 
 @serve.ingress()
@@ -112,7 +111,7 @@ class WantedReplicas:
 
     def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
         """The number, and nothing to remember."""
-        told = context.aggregated_metrics.get(WAITING_BYTES, {})
+        told = (context.aggregated_metrics or {}).get(WAITING_BYTES, {})
         return replicas_wanted(max(told.values(), default=0.0), self._waiting_tokens), {}
 
 

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     )
     api_keys: SecretStr = Field(SecretStr(""), description="The same lines, which `;` may separate, too.")
     allowed_hosts: str = Field(
-        "", description="Names, separated by commas, that `Host` may have beside addresses; empty: any, if not on loopback."
+        "", description="Names that `Host` may have beside addresses; empty: any, where others can connect."
     )
     cors_origins: str = Field(
         "", description="Origins whose web pages may call this server, separated by commas; `*`: any, with API keys."

@@ -65,7 +65,9 @@ def test_graphs_and_alerts_ask_for_metrics_that_exist() -> None:
         assert set(re.findall(r"\brmt_\w+", expression)) <= exposed, expression
 
 
-@pytest.mark.parametrize("file", [one for one in MANIFESTS if one.name != "kustomization.yaml"], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "file", [one for one in MANIFESTS if one.name != "kustomization.yaml"], ids=lambda one: one.name
+)
 def test_manifests_follow_the_schemas_of_kubernetes(file: Path) -> None:
     found = list(yaml.safe_load_all(file.read_text()))
     assert len(found) >= 3

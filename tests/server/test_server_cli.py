@@ -1,5 +1,7 @@
 """`rmt-server`: what is wrong with a setting or a checkpoint is one sentence and exit code 1."""
 
+from pathlib import Path
+
 import pytest
 
 from rmt_server.cli import main

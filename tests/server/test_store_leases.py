@@ -52,6 +52,18 @@ async def test_the_longest_waiting_is_first(bench) -> None:
     )
 
 
+async def test_what_waits_is_weighed(unread) -> None:
+    assert await unread.store.waiting_bytes() == 10
+    await unread.session("other")
+    await unread.store.create_document("t", "other", "d")
+    await unread.store.append("t", "other", "d", offset=0, data=b"xyz", complete=False, max_unread_bytes=9)
+    assert await unread.store.waiting_bytes() == 13
+    await unread.read(await unread.lease(), 4)
+    assert await unread.store.waiting_bytes() == 9
+    await unread.store.delete_session("t", "s")
+    assert await unread.store.waiting_bytes() == 3
+
+
 async def test_a_lease_carries_all_that_a_reader_needs(unread) -> None:
     lease = await unread.lease("me", 1234)
     assert (lease.session, lease.state) == await unread.store.session_state("t", "s")
