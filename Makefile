@@ -7,7 +7,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check audit format openapi bench load faults fuzz clean
+.PHONY: help install demo serve test check audit format openapi docs bench load faults fuzz clean
 
 help: ## show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -35,13 +35,17 @@ serve: install ## start the service for real use
 test: install ## run all tests
 	$(BIN)/python -m pytest -q
 
-check: install ## lint, types, import arrows, wire contract: what CI checks
+check: install ## lint, types, import arrows, wire contract, documentation: what CI checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy model/rmt_model server/rmt_server clients/python/rmt_client
 	$(BIN)/lint-imports
 	$(BIN)/rmt-server openapi | diff - docs/openapi.json || { echo 'run: make openapi'; exit 1; }
+	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory audit
+
+docs: install ## build the site of the documentation, build/site: every link and anchor is there
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 audit: install ## what is installed is what is pinned, and not known to be vulnerable
 	$(BIN)/python ci/audit.py

@@ -3,18 +3,17 @@
 `make demo`, `make test` and `make check` are left out: CI runs them by themselves.
 """
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.serving import ProcessFactory, ServerProcess
+from tests.e2e.conftest import run
+from tests.serving import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-DEFAULT_URL = "http://127.0.0.1:8080"
+BASH = ["bash", "-euo", "pipefail", "-c"]
 RUN_BY_CI = re.findall(r"^make \w+", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
@@ -35,28 +34,6 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture
-def serving(start_process: ProcessFactory) -> ServerProcess:
-    """The server as `make serve` starts it, with the default checkpoint."""
-    return start_process(checkpoint="rmt-smollm2-small").wait_until_ready()
-
-
-def run(script: str, directory: Path, server: ServerProcess) -> str:
-    """What a script prints, run where the checkout is and with this server in the default one's place."""
-    environment = os.environ | {"RMT_URL": server.url}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script.replace(DEFAULT_URL, server.url)],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_ci_runs_what_the_readme_makes() -> None:
     made = {command for block in BLOCKS for command in commands(block) if command.startswith("make")}
     assert {"make demo", "make serve"} <= made
@@ -65,7 +42,7 @@ def test_ci_runs_what_the_readme_makes() -> None:
 
 def test_the_commands_of_the_readme(directory: Path, serving: ServerProcess) -> None:
     scripts = ["\n".join(commands(block)) for block in BLOCKS if "make" not in block]
-    said = "\n".join(run(script, directory, serving) for script in scripts)
+    said = "\n".join(run(BASH, script, directory, serving) for script in scripts)
     assert scripts
     assert "the gloomy badge" in said
     assert "the crooked boathouse" in said
@@ -74,4 +51,4 @@ def test_the_commands_of_the_readme(directory: Path, serving: ServerProcess) -> 
 def test_what_the_server_says_to_try(directory: Path, serving: ServerProcess) -> None:
     welcome = serving.log.read_text().partition(f"Ready at {serving.url}")[2]
     script = "\n".join(line for line in welcome.splitlines() if line.startswith("    "))
-    assert "the gloomy badge" in run(script, directory, serving)
+    assert "the gloomy badge" in run(BASH, script, directory, serving)

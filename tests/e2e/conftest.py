@@ -1,0 +1,31 @@
+"""Documents whose commands are run, and the server that they speak to."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.serving import ProcessFactory, ServerProcess
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+@pytest.fixture
+def serving(start_process: ProcessFactory) -> ServerProcess:
+    """The server as `make serve` starts it, with the default checkpoint."""
+    return start_process(checkpoint="rmt-smollm2-small").wait_until_ready()
+
+
+def run(command: list[str], script: str, directory: Path, server: ServerProcess) -> str:
+    """What a script prints, run in a directory and with this server in the default one's place."""
+    done = subprocess.run(
+        [*command, script.replace(DEFAULT_URL, server.url)],
+        cwd=directory,
+        env=os.environ | {"RMT_URL": server.url},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -1,0 +1,58 @@
+"""Every example of the HTTP API, of the Python client and of `rmt` is run as it stands in the documentation."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import run
+from tests.serving import ServerProcess
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+BASH = ["bash", "-euo", "pipefail", "-c"]
+PYTHON = [sys.executable, "-W", "ignore", "-c"]
+# Streams of events go on for good, so they are left after two seconds; of every call the status is noted.
+CURL = """
+curl() {
+  local status=0
+  command curl --max-time 20 -w '%{stderr}%{http_code}\\n' "$@" 2>> statuses || status=$?
+  case "$*" in *'/events'*) [ $status = 28 ] ;; *) return $status ;; esac
+}
+"""
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The examples of a document that are written in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / document).read_text(), re.M | re.S)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "book.txt").write_text("Mary went to the garden. The rest of this text is about nothing.\n")
+    return tmp_path
+
+
+def test_calls_of_the_api(directory: Path, serving: ServerProcess) -> None:
+    examples = blocks("api.md", "sh")
+    script = CURL.replace("20", "5") + "\n".join(examples)
+    said = run(BASH, script, directory, serving)
+    statuses = [int(line) for line in (directory / "statuses").read_text().split()]
+    assert len(statuses) == sum(len(re.findall(r"\bcurl\b", example)) for example in examples)
+    assert sorted(status for status in statuses if status >= 400) == [404]  # the one that shows an error
+    assert '"start":5,"end":30,"text":"went to the garden. The r"' in said
+    assert "the garden" in said
+
+
+def test_calls_in_python(directory: Path, serving: ServerProcess) -> None:
+    examples = [one for document in ("client.md", "api.md", "openai.md") for one in blocks(document, "python")]
+    whole = [one for one in examples if "import" in one]
+    assert len(whole) == 8
+    said = [run(PYTHON, one, directory, serving) for one in whole]
+    assert sum("garden" in one for one in said) >= 6
+
+
+def test_commands_of_rmt(directory: Path, serving: ServerProcess) -> None:
+    scripts = [one for one in blocks("client.md", "sh") if "pip install" not in one]
+    said = run(BASH, f"PATH={Path(sys.executable).parent}:$PATH\n" + "\n".join(scripts), directory, serving)
+    assert len(scripts) == 3
+    assert "the garden" in said
