@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the containers and tries them for real, on a Debian 12 without Docker and without an image registry.
 #
-#   ci/containers.sh            as root; about five minutes
+#   ci/containers.sh                            as root; about five minutes
+#   IMAGES=/var/tmp/rmt-images ci/containers.sh   keeps the images there: the next time takes two
 #
 # Docker comes from Debian, compose and hadolint from PyPI. dockerd is started by hand, with a data root and a socket of
 # its own, and stopped at the end with all that it ran. No registry is asked: one debootstrapped Debian with Python,
@@ -68,7 +69,7 @@ done
 # ---------------------------------------------------------------- dockerd
 
 say 'dockerd'
-dockerd --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/docker.pid" --host "$DOCKER_HOST" \
+dockerd --data-root "${IMAGES:-$work/data}" --exec-root "$work/exec" --pidfile "$work/docker.pid" --host "$DOCKER_HOST" \
   > "$work/dockerd.log" 2>&1 &
 dockerd_pid=$!
 for _ in $(seq 60); do
@@ -80,37 +81,41 @@ done
 # ---------------------------------------------------------------- stand-ins for the base images
 
 say 'stand-ins'
-# pip in a build finds what pip here finds: its settings, the certificates, and the one package that is no small download.
-mkdir -p "$work/wheels"
-PIP_CONSTRAINT=constraints.txt "$python" -m pip download --quiet --no-deps --dest "$work/wheels" torch
-index=$("$python" -m pip config get global.index-url 2> /dev/null || true)
-cat > "$work/pip.conf" << CONF
+images=$({ sed -n 's/^FROM \([^ ]*\).*/\1/p' docker/Dockerfile
+  "$compose" --profile '*' config --images | grep -v '^rmt-server:\|^grafana/'; } | sort -u)
+make_stand_ins() {
+  # pip in a build finds what pip here finds: its settings, the certificates, and the one package that is no small download.
+  mkdir -p "$work/wheels"
+  PIP_CONSTRAINT=constraints.txt "$python" -m pip download --quiet --no-deps --dest "$work/wheels" torch
+  index=$("$python" -m pip config get global.index-url 2> /dev/null || true)
+  cat > "$work/pip.conf" << CONF
 [global]
 find-links = /wheels
 ${index:+index-url = $index}
 cert = /etc/ssl/certs/ca-certificates.crt
 CONF
-cp -L /etc/ssl/certs/ca-certificates.crt "$work/ca-certificates.crt"
-# shellcheck disable=SC2016 - $1 is mmdebstrap's, in its hooks
-mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,redis-server,nginx-light,prometheus,curl,ca-certificates \
-  --customize-hook='chroot "$1" ln -s python3 /usr/bin/python' \
-  --customize-hook='mkdir "$1/data" "$1/wheels" && chown 999:999 "$1/data"' \
-  --customize-hook='install -d -o 65534 -g 65534 "$1/prometheus" && ln -sf /usr/bin/prometheus "$1/bin/prometheus" || true' \
-  --customize-hook="copy-in '$work/pip.conf' /etc" \
-  --customize-hook="copy-in '$work/ca-certificates.crt' /etc/ssl/certs" \
-  --customize-hook="cp '$work'/wheels/* \"\$1/wheels\"" \
-  bookworm "$work/base.tar"
-images=$({ sed -n 's/^FROM \([^ ]*\).*/\1/p' docker/Dockerfile
-  "$compose" --profile '*' config --images | grep -v '^rmt-server:\|^grafana/'; } | sort -u)
-for image in $images; do
-  case $image in
-    prom/*) entrypoint='ENTRYPOINT ["/usr/bin/prometheus"]' ;;
-    *) entrypoint='ENTRYPOINT []' ;;
-  esac
-  "$docker" import --change "$entrypoint" "$work/base.tar" "$image" > /dev/null
-  echo "$image"
-done
-rm "$work/base.tar"
+  cp -L /etc/ssl/certs/ca-certificates.crt "$work/ca-certificates.crt"
+  # shellcheck disable=SC2016 - $1 is mmdebstrap's, in its hooks
+  mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,redis-server,nginx-light,prometheus,curl,ca-certificates \
+    --customize-hook='chroot "$1" ln -s python3 /usr/bin/python' \
+    --customize-hook='mkdir "$1/data" "$1/wheels" && chown 999:999 "$1/data"' \
+    --customize-hook='install -d -o 65534 -g 65534 "$1/prometheus"' \
+    --customize-hook="copy-in '$work/pip.conf' /etc" \
+    --customize-hook="copy-in '$work/ca-certificates.crt' /etc/ssl/certs" \
+    --customize-hook="cp '$work'/wheels/* \"\$1/wheels\"" \
+    bookworm "$work/base.tar"
+  for image in $images; do
+    case $image in
+      prom/*) entrypoint='ENTRYPOINT ["/usr/bin/prometheus"]' ;;
+      *) entrypoint='ENTRYPOINT []' ;;
+    esac
+    "$docker" import --change "$entrypoint" "$work/base.tar" "$image" > /dev/null
+    echo "$image"
+  done
+  rm "$work/base.tar"
+}
+# shellcheck disable=SC2086 - a list
+"$docker" image inspect $images > /dev/null 2>&1 || make_stand_ins
 
 # ---------------------------------------------------------------- build and run
 

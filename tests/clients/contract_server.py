@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -211,19 +212,30 @@ def valid(session: Session, document: Document) -> None:
 
 
 async def take(session: Session, document: Document, request: Request) -> None:
-    """Keeps the longest prefix, until the end or until somebody else takes over."""
+    """Keeps the longest prefix, or with a digest all or nothing, until somebody else takes over."""
     document.turn += 1
     turn = document.turn
+    digest, held = request.headers.get("content-digest"), b""
     try:
         async for piece in request.stream():
             if document.turn != turn:
                 raise ProblemError(409, "A newer request took over.")
-            session.text += piece
-            document.offset += len(piece)
+            held += piece
+            if digest is None:
+                keep(session, document, held)
+                held = b""
+        if digest not in {None, f"sha-256=:{b64encode(hashlib.sha256(held).digest()).decode()}:"}:
+            raise ProblemError(400, "Other bytes.", type="urn:rmt-server:problem:digest-mismatch")
+        keep(session, document, held)
     except ClientDisconnect:
         return
     document.complete = request.headers.get("upload-complete") == "?1"
     valid(session, document)
+
+
+def keep(session: Session, document: Document, data: bytes) -> None:
+    session.text += data
+    document.offset += len(data)
 
 
 def add_documents(app: FastAPI, state: State) -> None:

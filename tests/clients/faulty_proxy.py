@@ -44,6 +44,11 @@ class Delay:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """Pass another byte on than the last of the body."""
+
+
+@dataclass(frozen=True)
 class Stall:
     """Take all of it, or so many bytes of the body, pass that on, and then keep still on both sides until the client
     has left."""
@@ -51,7 +56,7 @@ class Stall:
     body_bytes: int | None = None
 
 
-Fault = Cut | LoseAnswer | Twice | Refuse | Delay | Stall
+Fault = Cut | Damage | LoseAnswer | Twice | Refuse | Delay | Stall
 
 
 class FaultyProxy:
@@ -138,6 +143,8 @@ class Exchange(socketserver.BaseRequestHandler):
             return
         if isinstance(fault, Delay):
             time.sleep(fault.seconds)
+        if isinstance(fault, Damage):
+            body = body[:-1] + bytes([body[-1] ^ 1]) if body else body
         if isinstance(fault, Twice):
             self.forward(head, body)
         answer = self.forward(head, body)

@@ -11,7 +11,7 @@ import pytest
 from rmt_client import Client, ConnectionLostError, GaveUpError, Progress, Retry, ServerError, UnavailableError
 
 from .conftest import API_KEY
-from .faulty_proxy import Cut, Delay, Fault, FaultyProxy, LoseAnswer, Refuse, Stall, Twice
+from .faulty_proxy import Cut, Damage, Delay, Fault, FaultyProxy, LoseAnswer, Refuse, Stall, Twice
 
 BYTES = random.Random(7).randbytes(150_000).hex().encode()
 FAULTS: dict[str, list[Fault | None]] = {
@@ -20,6 +20,7 @@ FAULTS: dict[str, list[Fault | None]] = {
     "sent twice": [Twice(), None, Twice()],
     "busy": [Refuse(503), Refuse(429), None, Refuse(502, ""), Refuse(504)],
     "delay": [Delay(0.05), None, Delay(0.2), Delay(0.05)],
+    "damage": [Damage(), None, Damage(), Damage()],
     "stall": [Stall(), None, Stall(0), Stall(10_000)],
     "everything": [Cut(100), LoseAnswer(), Refuse(503), Twice(), Cut(32_000), LoseAnswer(), Refuse(429)],
 }
@@ -36,6 +37,7 @@ def any_faults(seed: int, number: int) -> list[Fault | None]:
         Twice,
         lambda: Refuse(source.choice([429, 502, 503, 504])),
         lambda: Delay(source.random() * 0.1),
+        Damage,
         lambda: Stall(source.choice([None, source.randrange(40_000)])),
     ]
     return [source.choice(kinds)() for _ in range(number)]

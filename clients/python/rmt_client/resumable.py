@@ -6,7 +6,9 @@ They follow draft-ietf-httpbis-resumable-upload.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from dataclasses import dataclass
+from hashlib import sha256
 
 from rmt_client.errors import ProtocolError
 from rmt_client.protocol import document_path, documents_path
@@ -40,13 +42,19 @@ def locate(session_id: str, document_id: str) -> Request:
 
 
 def append(session_id: str, document_id: str, data: bytes, *, offset: int, last: bool) -> Request:
-    """Sends the bytes that belong at `offset`."""
+    """Sends the bytes that belong at `offset`, and what they were when they left (RFC 9530)."""
     headers = {
         "Content-Type": "application/partial-upload",
+        "Content-Digest": f"sha-256=:{b64encode(sha256(data).digest()).decode()}:",
         "Upload-Offset": str(offset),
         "Upload-Complete": "?1" if last else "?0",
     }
     return Request("PATCH", document_path(session_id, document_id), headers, content=data)
+
+
+def is_damaged(response: Response) -> bool:
+    """Whether the server got other bytes than were sent, and took none of them."""
+    return response.status == 400 and response.problem().type.endswith(":digest-mismatch")
 
 
 def point(response: Response) -> Point:

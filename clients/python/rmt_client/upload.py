@@ -106,6 +106,8 @@ class Upload:
         self._heed(resumable.max_append_bytes(response))
         if response.status in {200, 201, 204}:
             self._move(resumable.point(response))
+        elif resumable.is_damaged(response):
+            yield from self._recover(response.problem())
         elif response.status in BUSY:
             yield from self.watch.look()
             if self.watch.has_read_on():
