@@ -8,9 +8,9 @@ KEY is the one that docker/make-secrets.sh showed; COMPOSE is the compose comman
 import argparse
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -123,29 +123,19 @@ def main() -> None:
     stack.compose("down", "--volumes")
 
 
-def _read(rmt: Client, text: str, meanwhile: Callable[[str], None] | None = None) -> tuple[Session, Answer]:
+def _read(rmt: Client, text: str, meanwhile: Callable[[str], None] = lambda _: None) -> tuple[Session, Answer]:
     """Send a text into a session, do something while it is read, and ask."""
     session = rmt.create_session(focus=[_QUESTION])
-    failures: list[BaseException] = []
 
     def disturb() -> None:
-        try:
-            _until(lambda: rmt.get_session(session.id).segments > 2)
-            if meanwhile is not None:
-                meanwhile(session.id)
-            now = rmt.get_session(session.id)
-            assert now.read_bytes < len(text.encode()), "it was over before it was disturbed: take a longer text"
-        except BaseException as error:
-            failures.append(error)
+        _until(lambda: rmt.get_session(session.id).segments > 2)
+        assert rmt.get_session(session.id).status == "reading", "it is over already: take a longer text"
+        meanwhile(session.id)
 
-    beside = threading.Thread(target=disturb)
-    if meanwhile is not None:
-        beside.start()
-    rmt.read(session.id, text)
-    if meanwhile is not None:
-        beside.join()
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(1) as pool:
+        disturbed = pool.submit(disturb)
+        rmt.read(session.id, text)
+        disturbed.result()
     return rmt.get_session(session.id), rmt.ask(session.id, _QUESTION)
 
 
