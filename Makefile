@@ -7,7 +7,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check audit format openapi docs bench load faults fuzz clean
+.PHONY: help install demo serve test check audit format openapi docs bench load faults fuzz containers clean
 
 help: ## show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -72,5 +72,8 @@ fuzz: install ## a million random inputs for the importer, the tokenizer and the
 	$(BIN)/python -m tests.fuzz.tokenizer
 	$(BIN)/python -m tests.fuzz.uploads
 
+containers: install ## build the containers and try them, as root on Debian 12: five minutes
+	ci/containers.sh
+
 clean: ## remove the virtual environment and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
