@@ -26,7 +26,7 @@ from benchmarks.rounds import interleaved, median_ratio
 from rmt_model.allocator import keep_freed_memory
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
-from rmt_model.types import LaneSegment, Prompt
+from rmt_model.types import Generation, LaneSegment, Prompt
 
 _RUNS = 5
 _QUESTION_TOKENS = 24
@@ -81,8 +81,9 @@ class Bench:
 
     def answer(self, slot: int, question: list[int]) -> float:
         """Seconds for each token of an answer."""
-        (answer,) = self.engine.answer([Prompt(slot, question, 8)])
-        return self.seconds(lambda: self.engine.answer([Prompt(slot, question, 8)])) / answer.completion_tokens
+        answers: list[Generation] = []
+        seconds = self.seconds(lambda: answers.extend(self.engine.answer([Prompt(slot, question, 8)])))
+        return seconds / answers[0].completion_tokens
 
     def peak_flops(self) -> float:
         """Floating-point operations a second of a large matrix product in the type that the model computes in."""
@@ -160,11 +161,12 @@ def _by_length(bench: Bench, tokens: int) -> list[Figure]:
     before = bench.megabytes()
     (long,) = bench.engine.open(1)
     found = []
-    for last in range(1 - _TENTHS, 1):
-        (short,) = bench.engine.open(1)
-        found += bench.in_turns(long, short, turns)
-        if last:
+    (short,) = bench.engine.open(1)
+    for tenth_of_it in range(_TENTHS):
+        if tenth_of_it:
             bench.engine.close([short])
+            (short,) = bench.engine.open(1)
+        found += bench.in_turns(long, short, turns)
     grown = {name: after - before[name] for name, after in bench.megabytes().items()}
     question = bench.segment()[:_QUESTION_TOKENS]
     ways = {"long": lambda: bench.answer(long, question), "short": lambda: bench.answer(short, question)}

@@ -5,7 +5,9 @@ on the PATH, in wheels, and those named in ``RMT_TEST_REDIS_SERVERS`` (paths, se
 """
 
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,7 +34,18 @@ def found_redis_servers() -> dict[str, Path | None]:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.tiny_models", "tests.serving"]
+JAVASCRIPT = Path(__file__).parents[1] / "clients" / "javascript"
 REDIS_SERVERS = found_redis_servers()
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """What npm installs for the JavaScript client and its tests."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    if not (JAVASCRIPT / "node_modules" / ".package-lock.json").exists():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=JAVASCRIPT, check=True)
+    return JAVASCRIPT / "node_modules"
 
 
 def emptied(server: EmbeddedRedis) -> str:

@@ -78,7 +78,7 @@ def main() -> int:
         highlight=False, soft_wrap=True, record=options.picture is not None, width=options.picture and 112
     )
     try:
-        with _server(options.url, options.data_dir, console) as url, Client(url) as rmt:
+        with server(options.url, options.data_dir, console) as url, Client(url) as rmt:
             code = _run(rmt, random.Random(options.seed), console)
     except (RmtError, OSError, subprocess.SubprocessError) as error:
         console.print(f"[red]The demo failed:[/red] {error}")
@@ -89,8 +89,8 @@ def main() -> int:
 
 
 def _run(rmt: Client, rng: random.Random, console: Console) -> int:
-    reference = _reference()
-    long_text = _hide([*(fact.statement for fact in FOCUSED), *OTHERS], reference, rng)
+    reference = language_reference()
+    long_text = hide([*(fact.statement for fact in FOCUSED), *OTHERS], reference, rng)
 
     console.print(
         f"\n[bold]1. Reading[/bold] the Python language reference, {len(long_text):,} characters, with "
@@ -113,7 +113,7 @@ def _run(rmt: Client, rng: random.Random, console: Console) -> int:
     for fact in RECALLED:
         start = rng.randrange(len(reference) - SHORT_TEXT_CHARS)
         short = rmt.create_session()
-        rmt.read(short.id, _hide([fact.statement], reference[start : start + SHORT_TEXT_CHARS], rng))
+        rmt.read(short.id, hide([fact.statement], reference[start : start + SHORT_TEXT_CHARS], rng))
         right += _ask(rmt, short.id, fact, "recall", table)
     console.print(table)
     console.print(
@@ -126,12 +126,12 @@ def _run(rmt: Client, rng: random.Random, console: Console) -> int:
     return 0 if right >= ENOUGH_RIGHT and same else 1
 
 
-def _reference() -> str:
+def language_reference() -> str:
     """The Python language reference."""
     return "\n\n".join(topics[name].strip() for name in sorted(topics))
 
 
-def _hide(sentences: Sequence[str], text: str, rng: random.Random) -> str:
+def hide(sentences: Sequence[str], text: str, rng: random.Random) -> str:
     """Put sentences between the text's own, each somewhere in a stretch of its own."""
     order = rng.sample(list(sentences), len(sentences))
     stretch = len(text) // len(order)
@@ -207,7 +207,7 @@ def _restored_answers_alike(rmt: Client, session_id: str, console: Console) -> b
 
 
 @contextmanager
-def _server(url: str | None, data_dir: Path, console: Console) -> Iterator[str]:
+def server(url: str | None, data_dir: Path, console: Console) -> Iterator[str]:
     """A server process of our own, stopped at the end; or the one that is asked for."""
     if url is not None:
         yield url

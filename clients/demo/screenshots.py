@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 sys.path.insert(0, str(Path(__file__).parent))
-from demo import FOCUSED, OTHERS, _hide, _reference, _server
+from demo import FOCUSED, OTHERS, hide, language_reference, server
 
 _CHARACTERS = 120_000
 _OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--force-device-scale-factor=2", "--hide-scrollbars")
@@ -31,8 +31,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
     facts = [*(fact.statement for fact in FOCUSED[:2]), *OTHERS]
-    text = _hide(facts, _reference()[:_CHARACTERS], random.Random(11))
-    with tempfile.TemporaryDirectory() as folder, _server(None, Path(folder), Console()) as url:
+    text = hide(facts, language_reference()[:_CHARACTERS], random.Random(11))
+    with tempfile.TemporaryDirectory() as folder, server(None, Path(folder), Console()) as url:
         book = Path(folder) / "language reference.txt"
         book.write_text(text)
         browser = _browser(folder)

@@ -1,7 +1,6 @@
 """The JavaScript client: its types, and its own tests in Node at a real server."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from tests.serving import Server
 
 HERE = Path(__file__).parents[2] / "clients" / "javascript"
 
-pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+pytestmark = pytest.mark.usefixtures("node_modules")
 
 
 def npm(*command: str, **environment: str) -> None:
@@ -18,12 +17,6 @@ def npm(*command: str, **environment: str) -> None:
         ["npm", *command], cwd=HERE, env=os.environ | environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    if not (HERE / "node_modules" / ".package-lock.json").exists():
-        npm("ci", "--no-audit", "--no-fund")
 
 
 def test_against_a_real_server(server: Server) -> None:

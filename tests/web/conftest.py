@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,6 @@ _OPTIONS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"),
 ]
-_JAVASCRIPT = Path(__file__).parents[2] / "clients" / "javascript"
 
 
 class Page:
@@ -91,16 +89,6 @@ class Page:
     def errors(self) -> list[Any]:
         """What the browser complained about."""
         return [one for one in self.driver.get_log("browser") if one["level"] == "SEVERE"]
-
-
-@pytest.fixture(scope="session")
-def node_modules() -> Path:
-    """What npm installs for the JavaScript client and for tests."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
-    if not (_JAVASCRIPT / "node_modules" / ".package-lock.json").exists():
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=_JAVASCRIPT, check=True)
-    return _JAVASCRIPT / "node_modules"
 
 
 @pytest.fixture
