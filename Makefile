@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE := 1
 help: ## show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-install: .venv/installed ## create .venv with everything, and fetch the backbone into the cache
+install: .venv/installed ## create .venv with everything, and fetch the backbone; TORCH_INDEX: pip's index for PyTorch
 
 .venv/installed: constraints.txt pyproject.toml model/pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -21,7 +21,7 @@ install: .venv/installed ## create .venv with everything, and fetch the backbone
 		{ echo 'Python cannot make virtual environments here. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install --upgrade pip
-	$(PIP) install torch
+	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) install -e 'model[train]' -e 'server[embedded,otel,ray]' -e clients/python --group dev
 	$(BIN)/rmt-model pull
 	@touch $@

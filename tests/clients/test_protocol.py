@@ -99,6 +99,7 @@ def test_upload_requests() -> None:
     assert (sending.method, sending.path, sending.content) == ("PATCH", "/v1/sessions/s/documents/d", b"ab")
     assert sending.headers == {
         "Content-Type": "application/partial-upload",
+        "Content-Digest": "sha-256=:+44g/C5MPySMYMOb1lLzwTRymLuXe4tNWQO4UFViBgM=:",
         "Upload-Offset": "3",
         "Upload-Complete": "?1",
     }
