@@ -21,7 +21,7 @@ install: .venv/installed ## create .venv with everything, and fetch the backbone
 		{ echo 'Python cannot make virtual environments here. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install --upgrade pip
-	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP) install --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) install -e 'model[train]' -e 'server[embedded,otel,ray]' -e clients/python --group dev
 	$(BIN)/rmt-model pull
 	@touch $@

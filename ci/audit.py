@@ -35,7 +35,7 @@ class Vulnerable:
 
 
 def installed() -> dict[str, Version]:
-    """Every installed distribution but this project's own, and CUDA's libraries, which a build of PyTorch pins by itself."""
+    """Every installed distribution, without this project's own, and CUDA's libraries, which PyTorch pins itself."""
     found = {canonicalize_name(one.metadata["Name"]): Version(one.version) for one in distributions()}
     return {name: version for name, version in sorted(found.items()) if name not in OWN and not _CUDA.match(name)}
 

@@ -63,7 +63,9 @@ compose=$work/venv/bin/docker-compose
 say 'lint'
 "$work/venv/bin/hadolint" docker/Dockerfile
 for profiles in '' scale gpu observe scale,observe; do
-  COMPOSE_PROFILES=$profiles "$compose" --env-file .env.example config --quiet
+  for files in docker-compose.yml docker-compose.yml:docker/secure.yml; do
+    COMPOSE_PROFILES=$profiles COMPOSE_FILE=$files "$compose" --env-file .env.example config --quiet
+  done
 done
 
 # ---------------------------------------------------------------- dockerd
@@ -122,6 +124,11 @@ CONF
 say 'build'
 "$docker" build --quiet --tag "$("$compose" config --images | grep '^rmt-server:')" --file docker/Dockerfile .
 "$docker" image ls
+
+say 'Prometheus'
+"$docker" run --rm --entrypoint promtool --volume "$PWD/docker/prometheus:/etc/prometheus:ro" \
+  --volume "$PWD/docker/prometheus/no-key:/etc/prometheus/key:ro" \
+  "$(echo "$images" | grep ^prom/)" check config /etc/prometheus/prometheus.yml
 
 say 'run'
 docker/make-secrets.sh > "$work/first-key"

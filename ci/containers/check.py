@@ -119,6 +119,7 @@ def main() -> None:
         stack.environment = _SECURE
         stack.up("server", "prometheus")
         _asks_for_a_key(options.key)
+        _forgets_a_revoked_key(options.key)
         _until(lambda: _prometheus('sum(up{job="rmt"})') == 1)
     stack.compose("down", "--volumes")
 
@@ -169,6 +170,17 @@ def _asks_for_a_key(key: str) -> None:
         rmt.read(session.id, _FACT)
         found = rmt.ask(session.id, _QUESTION)
         assert _SAID in found.answer, found
+
+
+def _forgets_a_revoked_key(key: str) -> None:
+    """Without a restart, also where a new file takes the place of the old one."""
+    keys = Path("docker/secrets/server/api_keys")
+    others = [line for line in keys.read_text().splitlines() if not line.startswith("main ")]
+    new = keys.with_name("new")
+    new.write_text("\n".join(others))
+    new.rename(keys)
+    headers = {"Authorization": f"Bearer {key}"}
+    _until(lambda: httpx.get(f"{_FIRST}/v1/sessions", headers=headers).status_code == 401)
 
 
 def _prometheus(query: str) -> float:

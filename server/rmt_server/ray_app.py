@@ -1,15 +1,16 @@
 """The service as a Ray Serve application: replicas on many machines, a GPU for each, as many as the waiting text needs.
 
-    serve run rmt_server.ray_app:service redis_url=redis://redis:6379/0 gpus=1 max_replicas=8
+    RMT_REDIS_URL=redis://redis:6379/0 serve run rmt_server.ray_app:service gpus=1 max_replicas=8
 
 Each replica is the application that `rmt-server serve` runs, with a scheduler and an engine of its own; settings come
 from the environment (`RMT_...`) of the machine that it runs on. All keep their sessions in one Redis, so any replica
-answers any request, and one that is stopped puts its sessions down for the others. Ray's proxy stands in front of them,
-with its own bounds on connections instead of those of `rmt_server.http.protocol`.
+answers any request. One that is stopped puts its sessions down for the others when what it serves has ended, for which
+Ray waits first. Ray's proxy stands in front of them, with its own bounds on connections instead of those of
+`rmt_server.http.protocol`.
 """
 
-import logging
 import math
+import os
 from typing import Any
 
 from fastapi import FastAPI
@@ -24,13 +25,13 @@ from rmt_server.logs import configure
 from rmt_server.serve import load_engine
 from rmt_server.settings import Settings
 from rmt_server.store import Quotas, Store
+from rmt_server.traces import start_traces
 
 __all__ = ["Options", "replicas_wanted", "service"]
 
 WAITING_BYTES = "waiting_bytes"
 _BYTES_A_TOKEN = 4
 _LOOK_EVERY_S = 5.0
-_log = logging.getLogger(__name__)
 
 
 class Options(BaseModel, extra="forbid"):
@@ -85,6 +86,7 @@ class Replica:
         if not settings.redis_url.get_secret_value():
             raise StartupError("replicas share one Redis: give redis_url, or set RMT_REDIS_URL on every machine")
         configure(settings.log_format, settings.log_level)
+        start_traces(os.environ)
         self._store = Store.connect(settings.redis_url.get_secret_value(), quotas=Quotas.of(settings))
         self._app = create_app(settings, self._store, load_engine(settings))
 

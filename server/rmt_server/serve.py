@@ -57,9 +57,7 @@ def serve(settings: Settings) -> None:
             stack.enter_context(RedisKeeper(redis))
             redis_url = redis.url
         store = Store.connect(redis_url, quotas=Quotas.of(settings))
-        with ThreadPoolExecutor(1) as loader:
-            engine = loader.submit(load_engine, settings).result()
-        app = create_app(settings, store, engine)
+        app = create_app(settings, store, load_engine(settings))
         gc.freeze()  # all that is here stays: no later collection, which stops everybody, looks at it
         gc.enable()
         _Server(app, http_config(app, settings), says_hello=settings.log_format != "json").run()
@@ -68,9 +66,17 @@ def serve(settings: Settings) -> None:
 def load_engine(settings: Settings) -> Engine:
     """Load the checkpoint, fetching its backbone first if that was never done.
 
-    Called in a thread that ends: PyTorch leaves OpenMP's threads behind where it computed, and with another team beside
-    its own, more than there are processors, the engine's would sleep at every turn instead of waiting awake.
+    In a thread that ends: PyTorch leaves OpenMP's threads behind where it computed, and with another team beside its
+    own, more than there are processors, the engine's would sleep at every turn instead of waiting awake.
+
+    Raises:
+        RmtModelError: The checkpoint cannot be loaded.
     """
+    with ThreadPoolExecutor(1) as loader:
+        return loader.submit(_engine, settings).result()
+
+
+def _engine(settings: Settings) -> Engine:
     keep_freed_memory()
     if settings.threads:
         torch.set_num_threads(settings.threads)
