@@ -126,9 +126,9 @@ say 'build'
 "$docker" image ls
 
 say 'Prometheus'
-"$docker" run --rm --entrypoint promtool --volume "$PWD/docker/prometheus:/etc/prometheus:ro" \
-  --volume "$PWD/docker/prometheus/no-key:/etc/prometheus/key:ro" \
-  "$(echo "$images" | grep ^prom/)" check config /etc/prometheus/prometheus.yml
+"$docker" run --rm --entrypoint promtool --volume "$PWD/docker/prometheus/prometheus.yml:/etc/prometheus/prometheus.yml:ro" \
+  --volume "$PWD/docker/prometheus/alerts.yml:/etc/prometheus/alerts.yml:ro" \
+  --volume "$PWD/docker/prometheus/no-key:/etc/prometheus/key:ro" "$(echo "$images" | grep ^prom/)" check config /etc/prometheus/prometheus.yml
 
 say 'run'
 docker/make-secrets.sh > "$work/first-key"
