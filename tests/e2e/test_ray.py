@@ -1,15 +1,16 @@
 """Ray Serve: the same application in replicas on two machines (here two nodes of one), on one Redis."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving import ServerFactory, free_port, text, wait_for
+from tests.serving import Server, free_port, text, wait_for
 from tests.tiny_models import write_served_checkpoint
 
-from rmt_client import Client
+from rmt_client import Client, Session
 from rmt_server.redis_process.server import EmbeddedRedis
 
 with warnings.catch_warnings():
@@ -21,7 +22,7 @@ with warnings.catch_warnings():
     from rmt_server.ray_app import Options, replicas_wanted, service
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-TEXT = text(800_000)
+TEXT = text(1_200_000)
 
 
 @pytest.fixture(scope="module")
@@ -30,57 +31,103 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cluster(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head and another node; replicas of one processor each, one to a node at first."""
-    monkeypatch.setenv("RMT_CHECKPOINT", str(checkpoint))
-    monkeypatch.setenv("RMT_COMMIT_INTERVAL_S", "0.05")
-    monkeypatch.setenv("RMT_LEASE_S", "1.5")
-    monkeypatch.setenv("RMT_MAX_BATCH_LANES", "1")
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    try:
-        found.second = found.add_node(num_cpus=2)
-        ray.init(address=found.address, log_to_driver=False)
-        yield found
-    finally:
-        ray.shutdown()
-        found.shutdown()
+def start_cluster(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Starts a head and another node of two processors each; `RMT_...` of both is `settings`."""
+    with ExitStack() as stack:
+
+        def start(**settings: float) -> Any:
+            known = {"checkpoint": checkpoint, "commit_interval_s": 0.05, "max_batch_lanes": 1} | settings
+            for name, value in known.items():
+                monkeypatch.setenv(f"RMT_{name.upper()}", str(value))
+            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+            stack.callback(cluster.shutdown)
+            cluster.second = cluster.add_node(num_cpus=2)
+            ray.init(address=cluster.address, log_to_driver=False)
+            stack.callback(ray.shutdown)
+            return cluster
+
+        yield start
+
+
+class Application:
+    """What Ray serves, and a client of it."""
+
+    def __init__(self, redis_url: str, port: int, rmt: Client) -> None:
+        self._redis_url, self._port, self._rmt = redis_url, port, rmt
+
+    def deploy(self, **options: float) -> None:
+        """Start it, or replace it."""
+        serve.start(http_options={"host": "127.0.0.1", "port": self._port})
+        serve.run(service(Options(redis_url=self._redis_url, cpus=1, upscale_delay_s=0.0, **options)), name="rmt")
+
+    def replicas(self) -> int:
+        """How many run."""
+        return serve.status().applications["rmt"].deployments["rmt"].replica_states.get("RUNNING", 0)
+
+    def read(self) -> list[Session]:
+        """Four sessions that each have the text to read."""
+        sessions = [self._rmt.create_session() for _ in range(4)]
+        for session in sessions:
+            self._rmt.read(session.id, TEXT, wait=False)
+        return sessions
+
+
+@pytest.fixture
+def rmt() -> Iterator[Client]:
+    with Client(f"http://127.0.0.1:{free_port()}") as client:
+        yield client
+
+
+@pytest.fixture
+def application(tmp_path: Path, rmt: Client) -> Iterator[Application]:
+    with EmbeddedRedis(tmp_path / "redis") as redis:
+        yield Application(redis.url, int(rmt.url.rpartition(":")[2]), rmt)
+        serve.shutdown()
+
+
+def look(rmt: Client, sid: str) -> tuple[int, int, str, str | None]:
+    """What a session has read, and what it answers."""
+    session = rmt.get_session(sid)
+    return session.tokens, session.segments, session.digest, rmt.ask(sid, "Where is Mary?").answer
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server: Server) -> tuple[int, int, str, str | None]:
+    """The same of a session that one server has read without any trouble."""
+    with Client(server.url) as rmt:
+        session = rmt.create_session()
+        rmt.read(session.id, TEXT)
+        return look(rmt, session.id)
 
 
 @pytest.mark.timeout(400)
-def test_replicas_on_several_nodes_read_and_answer_as_one_server(
-    cluster: Any, tmp_path: Path, start_server: ServerFactory
+def test_what_waits_adds_replicas_and_a_machine_that_dies_loses_nothing(
+    start_cluster: Callable[..., Any], application: Application, rmt: Client, undisturbed: Any
 ) -> None:
-    port = free_port()
-    with EmbeddedRedis(tmp_path / "redis") as redis:
-        wanted = Options(redis_url=redis.url, cpus=1, max_replicas=3, waiting_tokens=2000, upscale_delay_s=0.0)
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run(service(wanted), name="rmt")
-        url = f"http://127.0.0.1:{port}"
-        with Client(url) as rmt:
-            sessions = [rmt.create_session() for _ in range(4)]
-            for session in sessions:
-                rmt.read(session.id, TEXT, wait=False)
-            wait_for(lambda: _running() == 3, 120, "the waiting text to add replicas")
-            cluster.remove_node(cluster.second, allow_graceful=False)  # a machine dies
-            for session in sessions:
-                assert rmt.wait_until_read(session.id, timeout_s=200).read_bytes == len(TEXT)
-            found = [_memory(rmt, session.id) for session in sessions]
-            answers = [rmt.ask(session.id, "Where is Mary?").answer for session in sessions]
-        serve.shutdown()
-    with Client(start_server().url) as rmt:
-        undisturbed = rmt.create_session()
-        rmt.read(undisturbed.id, TEXT)
-        assert found == [_memory(rmt, undisturbed.id)] * 4
-        assert answers == [rmt.ask(undisturbed.id, "Where is Mary?").answer] * 4
+    cluster = start_cluster(lease_s=1.5)
+    application.deploy(max_replicas=3, waiting_tokens=2000)
+    sessions = application.read()
+    wait_for(lambda: application.replicas() == 3, 120, "the waiting text to add replicas")
+    cluster.remove_node(cluster.second, allow_graceful=False)
+    for session in sessions:
+        assert rmt.wait_until_read(session.id, timeout_s=200).read_bytes == len(TEXT)
+    assert [look(rmt, session.id) for session in sessions] == [undisturbed] * 4
 
 
-def _memory(rmt: Client, sid: str) -> tuple[int, int, str]:
-    session = rmt.get_session(sid)
-    return session.tokens, session.segments, session.digest
-
-
-def _running() -> int:
-    return serve.status().applications["rmt"].deployments["rmt"].replica_states.get("RUNNING", 0)
+@pytest.mark.timeout(400)
+def test_replicas_that_are_replaced_put_their_sessions_down(
+    start_cluster: Callable[..., Any], application: Application, rmt: Client, undisturbed: Any
+) -> None:
+    """Nobody would read them on within the test, were their leases not given back."""
+    start_cluster(lease_s=3600.0)
+    application.deploy(min_replicas=2, max_replicas=2)
+    sessions = application.read()
+    wait_for(lambda: all(rmt.get_session(session.id).segments for session in sessions), 60, "all to be read")
+    application.deploy(min_replicas=2, max_replicas=2, waiting_tokens=1)
+    assert "reading" in {rmt.get_session(session.id).status for session in sessions}, "take a longer text"
+    for session in sessions:
+        assert rmt.wait_until_read(session.id, timeout_s=200).read_bytes == len(TEXT)
+    assert [look(rmt, session.id) for session in sessions] == [undisturbed] * 4
 
 
 def test_replicas_follow_what_waits() -> None:
