@@ -224,13 +224,18 @@ def server(url: str | None, data_dir: Path, console: Console) -> Iterator[str]:
     try:
         with console.status("starting the server"):
             _wait_until_ready(f"http://127.0.0.1:{port}", process, log)
-        console.print(f"[bold]rmt-server[/bold] is at http://127.0.0.1:{port}; its log is {log}.")
+        console.print(f"[bold]rmt-server[/bold] is at http://127.0.0.1:{port}; its log is {_shown(log)}.")
         yield f"http://127.0.0.1:{port}"
     finally:
         code = _stop(process)
     if code != 0:
         raise OSError(f"the server stopped with exit code {code}; see {log}")
-    console.print(f"\nThe server stopped cleanly; its data stays in {data_dir}.")
+    console.print(f"\nThe server stopped cleanly; its data stays in {_shown(data_dir)}.")
+
+
+def _shown(path: Path) -> Path:
+    """As one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> int:
