@@ -24,7 +24,7 @@ def run(command: list[str], script: str, directory: Path, server: ServerProcess)
         env=os.environ | {"RMT_URL": server.url},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
