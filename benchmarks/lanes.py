@@ -161,12 +161,11 @@ def _by_length(bench: Bench, tokens: int) -> list[Figure]:
     before = bench.megabytes()
     (long,) = bench.engine.open(1)
     found = []
-    (short,) = bench.engine.open(1)
-    for tenth_of_it in range(_TENTHS):
-        if tenth_of_it:
-            bench.engine.close([short])
-            (short,) = bench.engine.open(1)
+    for part in range(_TENTHS):
+        (short,) = bench.engine.open(1)
         found += bench.in_turns(long, short, turns)
+        if part < _TENTHS - 1:  # the last one is asked below
+            bench.engine.close([short])
     grown = {name: after - before[name] for name, after in bench.megabytes().items()}
     question = bench.segment()[:_QUESTION_TOKENS]
     ways = {"long": lambda: bench.answer(long, question), "short": lambda: bench.answer(short, question)}

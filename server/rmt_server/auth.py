@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from rmt_server.errors import MissingScopeError, StartupError, UnauthorizedError
+from rmt_server.errors import MissingScopeError, StartupError, UnauthorizedError, why_unreadable
 from rmt_server.keys import check_tenant
 
 __all__ = ["PUBLIC", "Caller", "KeyRing", "Scope", "new_key"]
@@ -235,8 +235,7 @@ def _content(file: Path) -> str:
             content = opened.read(_MOST_FILE_BYTES + 1)
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise StartupError(f"the API keys in {file} cannot be read: {reason}") from None
+        raise StartupError(f"the API keys in {file} cannot be read: {why_unreadable(error)}") from None
     if len(content) > _MOST_FILE_BYTES:
         raise StartupError(f"the API keys in {file} take more than {_MOST_FILE_BYTES} bytes")
     if mode & stat.S_IWOTH:

@@ -464,6 +464,11 @@ class StartupError(RmtServerError):
     slug, title = "startup", "Cannot start"
 
 
+def why_unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """Why a text file cannot be read, without its name."""
+    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8"
+
+
 def problem_slugs() -> list[str]:
     """What the types of all problems end in."""
     found, classes = set[str](), [RmtServerError]

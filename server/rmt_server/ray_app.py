@@ -29,7 +29,7 @@ from rmt_server.traces import start_traces
 
 __all__ = ["Options", "replicas_wanted", "service"]
 
-WAITING_BYTES = "waiting_bytes"
+_WAITING_BYTES = "waiting_bytes"
 _BYTES_A_TOKEN = 4
 _LOOK_EVERY_S = 5.0
 
@@ -96,7 +96,7 @@ class Replica:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What `replicas_wanted` goes by: the same of every replica, since the queue is all of theirs."""
-        return {WAITING_BYTES: float(await self._store.waiting_bytes())}
+        return {_WAITING_BYTES: float(await self._store.waiting_bytes())}
 
     async def check_health(self) -> None:
         """Ray replaces a replica whose engine has failed."""
@@ -113,7 +113,7 @@ class WantedReplicas:
 
     def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
         """The number, and nothing to remember."""
-        told = (context.aggregated_metrics or {}).get(WAITING_BYTES, {})
+        told = (context.aggregated_metrics or {}).get(_WAITING_BYTES, {})
         return replicas_wanted(max(told.values(), default=0.0), self._waiting_tokens), {}
 
 

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rmt_model.config import DtypeName
 from rmt_server.auth import KeyRing
+from rmt_server.errors import why_unreadable
 from rmt_server.logs import LogFormat, LogLevel
 from rmt_server.redis_process.url import check_redis_url
 
@@ -144,8 +145,7 @@ class Settings(BaseSettings):
         try:
             return values | {"redis_url": Path(file).read_text().strip()}
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ValueError(f"the URL in {file} cannot be read: {reason}") from None
+            raise ValueError(f"the URL in {file} cannot be read: {why_unreadable(error)}") from None
 
     @field_validator("redis_url")
     @classmethod

@@ -15,7 +15,8 @@ from rmt_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
-MANIFESTS = sorted((ROOT / "docker/kubernetes").glob("*.yaml"))
+KUSTOMIZATION = ROOT / "docker/kubernetes/kustomization.yaml"
+MANIFESTS = sorted({*KUSTOMIZATION.parent.glob("*.yaml")} - {KUSTOMIZATION})
 SETTINGS = {f"RMT_{name.upper()}" for name in Settings.model_fields}
 
 
@@ -72,9 +73,7 @@ def test_graphs_and_alerts_ask_for_metrics_that_exist() -> None:
         assert set(re.findall(r"\brmt_\w+", expression)) <= exposed, expression
 
 
-@pytest.mark.parametrize(
-    "file", [one for one in MANIFESTS if one.name != "kustomization.yaml"], ids=lambda one: one.name
-)
+@pytest.mark.parametrize("file", MANIFESTS, ids=lambda one: one.name)
 def test_manifests_follow_the_schemas_of_kubernetes(file: Path) -> None:
     found = list(yaml.safe_load_all(file.read_text()))
     assert len(found) >= 3
@@ -96,5 +95,5 @@ def test_without_keys_everything_is_published_on_this_machine_only() -> None:
 
 
 def test_kustomization_names_every_manifest() -> None:
-    listed = yaml.safe_load((ROOT / "docker/kubernetes/kustomization.yaml").read_text())["resources"]
-    assert sorted(listed) == [one.name for one in MANIFESTS if one.name != "kustomization.yaml"]
+    listed = yaml.safe_load(KUSTOMIZATION.read_text())["resources"]
+    assert sorted(listed) == [one.name for one in MANIFESTS]

@@ -1,12 +1,14 @@
 """Documents whose commands are run, and the server that they speak to."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from tests.serving import ProcessFactory, ServerProcess
 
+BASH = ["bash", "-euo", "pipefail", "-c"]
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
@@ -14,6 +16,11 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 def serving(start_process: ProcessFactory) -> ServerProcess:
     """The server as `make serve` starts it, with the default checkpoint."""
     return start_process(checkpoint="rmt-smollm2-small").wait_until_ready()
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """The examples of a document that are written in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), re.M | re.S)
 
 
 def run(command: list[str], script: str, directory: Path, server: ServerProcess) -> str:

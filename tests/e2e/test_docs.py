@@ -5,11 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import run
+from tests.e2e.conftest import BASH, blocks, run
 from tests.serving import ServerProcess
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-BASH = ["bash", "-euo", "pipefail", "-c"]
 PYTHON = [sys.executable, "-W", "ignore", "-c"]
 # Streams of events go on for good, so they are left after three seconds; of every call the status is noted.
 CURL = """
@@ -24,11 +23,6 @@ curl() {
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-def blocks(document: str, language: str) -> list[str]:
-    """The examples of a document that are written in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / document).read_text(), re.M | re.S)
-
-
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     (tmp_path / "book.txt").write_text("Mary went to the garden. The rest of this text is about nothing.\n")
@@ -36,7 +30,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_calls_of_the_api(directory: Path, serving: ServerProcess) -> None:
-    examples = blocks("api.md", "sh")
+    examples = blocks(DOCS / "api.md", "sh")
     said = run(BASH, CURL + "\n".join(examples), directory, serving)
     statuses = [int(line) for line in (directory / "statuses").read_text().split()]
     assert len(statuses) == sum(len(re.findall(r"\bcurl\b", example)) for example in examples)
@@ -46,7 +40,7 @@ def test_calls_of_the_api(directory: Path, serving: ServerProcess) -> None:
 
 
 def test_calls_in_python(directory: Path, serving: ServerProcess) -> None:
-    examples = [one for document in ("client.md", "api.md", "openai.md") for one in blocks(document, "python")]
+    examples = [one for document in ("client.md", "api.md", "openai.md") for one in blocks(DOCS / document, "python")]
     whole = [one for one in examples if "import" in one]
     assert len(whole) == 8
     said = [run(PYTHON, one, directory, serving) for one in whole]
@@ -54,7 +48,7 @@ def test_calls_in_python(directory: Path, serving: ServerProcess) -> None:
 
 
 def test_commands_of_rmt(directory: Path, serving: ServerProcess) -> None:
-    scripts = [one for one in blocks("client.md", "sh") if "pip install" not in one]
+    scripts = [one for one in blocks(DOCS / "client.md", "sh") if "pip install" not in one]
     said = run(BASH, f"PATH={Path(sys.executable).parent}:$PATH\n" + "\n".join(scripts), directory, serving)
     assert len(scripts) == 3
     assert "the garden" in said

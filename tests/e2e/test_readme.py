@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import run
+from tests.e2e.conftest import BASH, blocks, run
 from tests.serving import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
-BASH = ["bash", "-euo", "pipefail", "-c"]
 RUN_BY_CI = re.findall(r"^make \w+", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+BLOCKS = blocks(ROOT / "README.md", "sh")
 
 
 def commands(block: str) -> list[str]:
