@@ -44,10 +44,17 @@ def bare(some_redis: EmbeddedRedis, settings: pytest.MonkeyPatch) -> Iterator["r
     with redis.Redis.from_url(some_redis.url) as client:
         before = {name: client.config_get(name)[name] for name in CHANGED}
         client.flushall()
+        wait_for(lambda: not rewrites(client))  # meanwhile it holds memory of its own
         yield client
         client.replicaof("NO", "ONE")
         for name, value in before.items():
             client.config_set(name, value)
+
+
+def rewrites(client: "redis.Redis") -> bool:
+    """Whether it writes its log anew, as it does when a test before has switched that on again."""
+    found = client.info("persistence")
+    return bool(found["aof_rewrite_in_progress"] or found["aof_rewrite_scheduled"])
 
 
 CHANGED = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
