@@ -21,7 +21,10 @@ from rmt_model.types import Generation, LaneSegment, Prompt
 
 T = TypeVar("T")
 
-__all__ = ["Engine", "EngineFullError"]
+__all__ = ["KEPT_MOVEMENTS", "Engine", "EngineFullError"]
+
+KEPT_MOVEMENTS = 64
+"""Of how many segments the device keeps how far a lane's memory moved; see `Engine.moved`."""
 
 _LARGEST_VALUE = 1_000_000
 _ANSWER_TOKENS = 32_768
@@ -57,7 +60,9 @@ class Engine:
         self._memory = torch.zeros(
             slots + 1, memory_tokens, self.model.hidden, device=device
         )  # the last is for filling
-        self._steps = steps(self.model, self._memory, max_batch_lanes)
+        self._moved = torch.zeros(slots + 1, KEPT_MOVEMENTS, memory_tokens, device=device)
+        self._read_since = [0] * slots
+        self._steps = steps(self.model, self._memory, self._moved, max_batch_lanes)
         self._free = list(range(slots))[::-1]
         with torch.inference_mode():
             self._fresh = self.model.cell.fresh(1).cpu().numpy().copy()
@@ -137,6 +142,7 @@ class Engine:
         slots = tuple(self._free.pop() for _ in range(lanes))
         start = self.model.cell.fresh(lanes) if isinstance(memory, int) else torch.from_numpy(np.array(memory))
         self._memory[list(slots)] = start.to(self._memory)
+        self._forget_movements(slots)
         return slots
 
     def close(self, slots: Sequence[int]) -> None:
@@ -150,13 +156,30 @@ class Engine:
         return self._memory[list(slots)].cpu().numpy()
 
     @torch.inference_mode()
+    def moved(self, slots: Sequence[int]) -> list[NDArray[np.float32]]:
+        """How far each lane's vectors moved at each segment since this was asked last: [segments, M] for each lane.
+
+        At a segment a vector moves by the distance between what it was before and after, over its length before.
+        Whoever wants to know of all segments asks at least once in `KEPT_MOVEMENTS` of them.
+        """
+        counts = [self._read_since[slot] for slot in slots]
+        assert max(counts) <= KEPT_MOVEMENTS, "the first of these are written over"  # noqa: S101
+        kept = self._moved[list(slots)].cpu().numpy()
+        self._forget_movements(slots)
+        return [moved[:count] for moved, count in zip(kept, counts, strict=True)]
+
+    @torch.inference_mode()
     def read(self, segments: Sequence[LaneSegment]) -> None:
         """Read one segment in each of the given lanes; a lane may appear once.
 
         Lanes whose rows have the same length share a forward pass, `max_batch_lanes` at most.
         """
         for rows in self._by_length(segments):
-            self._steps.read([row.slot for row in rows], [row.token_ids for row in rows])
+            slots = [row.slot for row in rows]
+            places = [self._read_since[slot] % KEPT_MOVEMENTS for slot in slots]
+            self._steps.read(slots, places, [row.token_ids for row in rows])
+            for slot in slots:
+                self._read_since[slot] += 1
 
     @torch.inference_mode()
     def decode(self, memory: NDArray[np.float32], prompts: Sequence[Prompt]) -> Decoding:
@@ -223,6 +246,10 @@ class Engine:
         for prompt in prompts:
             taken = self.checkpoint.config.memory_tokens + len(prompt.token_ids) + prompt.max_tokens
             self._require_positions(taken, "the question with its answer")
+
+    def _forget_movements(self, slots: Sequence[int]) -> None:
+        for slot in slots:
+            self._read_since[slot] = 0
 
     def _by_length(self, segments: Sequence[LaneSegment]) -> Iterator[Sequence[LaneSegment]]:
         lengths: dict[int, list[LaneSegment]] = defaultdict(list)

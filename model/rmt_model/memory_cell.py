@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rmt_model.config import UpdateRule
 
-__all__ = ["GatedUpdate", "MemoryCell", "ReplaceUpdate", "memory_update"]
+__all__ = ["GatedUpdate", "MemoryCell", "ReplaceUpdate", "memory_update", "movement"]
 
 
 class ReplaceUpdate(nn.Module):
@@ -88,3 +88,9 @@ class MemoryCell(nn.Module):
     def written(self, hidden_states: Tensor) -> Tensor:
         """What the last M positions wrote: float32 [lanes, M, d] from the final hidden states [lanes, L, d]."""
         return hidden_states[:, -self.memory_tokens :].float() * self.scale
+
+
+def movement(old: Tensor, new: Tensor) -> Tensor:
+    """How far each memory vector moved, over its length before: [lanes, M], from [lanes, M, d] twice."""
+    moved: Tensor = (new - old).norm(dim=-1) / old.norm(dim=-1).clamp_min(1e-9)
+    return moved

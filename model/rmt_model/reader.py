@@ -26,19 +26,31 @@ class Reader:
 
     It does not read: `take` hands out a segment, and the engine puts it into the lanes' memory. Segments depend on the
     bytes alone, whatever the pieces they arrived in.
+
+    Attributes:
+        bytes_read: Bytes taken from the stream.
+        segments_read: Segments that were taken.
+        tokens_read: Tokens of these.
+        documents_read: Documents that have ended.
+        end_byte: The byte behind the text of the last segment that was taken; see `TextTokenizer.ends`. Of those that
+            a state brings along, it may lie before it by what stands between documents.
     """
 
     def __init__(self, tokenizer: TextTokenizer, segment_tokens: int, state: ReaderState) -> None:
         self._state = state
         self._tokenizer = tokenizer
         self._stream = StreamingTokenizer(tokenizer, state.tokenizer)
+        self._segment_tokens = segment_tokens
         self._segmenter = Segmenter(segment_tokens)
-        self._segments = deque(self._segmenter.feed(state.pending))
+        self._segments: deque[tuple[Sequence[int], int]] = deque()
         self._digest = StreamDigest(state.digest_chain, state.digest_rest)
         self.bytes_read = state.bytes_read
         self.segments_read = state.segments_read
         self.tokens_read = state.tokens_read
         self.documents_read = state.documents_read
+        self._spelled_bytes = self._fixed_bytes - tokenizer.length(state.pending)
+        self.end_byte = max(0, self._spelled_bytes)
+        self._push(state.pending, self._fixed_bytes)
 
     @property
     def waiting(self) -> int:
@@ -58,9 +70,12 @@ class Reader:
             InvalidUtf8Error: They are not text; nothing has changed.
         """
         separator = self._separator() if data else []
-        self._push([*separator, *self._stream.feed(data)])
+        token_ids = self._stream.feed(data)
+        self._push(separator, self._spelled_bytes)
         self._digest.update(data)
         self.bytes_read += len(data)
+        if token_ids:
+            self._push(token_ids, self._fixed_bytes)
 
     def finish_document(self) -> None:
         """The document ends here; what is held back becomes tokens, and the next document begins apart from it.
@@ -71,19 +86,19 @@ class Reader:
         if torn.undecoded:
             whole = replace(torn, held=torn.held + "\ufffd", undecoded=b"")
             self._stream = StreamingTokenizer(self._tokenizer, whole)
-        self._push(self._stream.finish())
+        self._push(self._stream.finish(), self.bytes_read)
         self.documents_read += 1
 
     def take(self) -> Sequence[int]:
         """The next whole segment; it counts as read from now on."""
-        segment = self._segments.popleft()
+        segment, self.end_byte = self._segments.popleft()
         self.segments_read += 1
         self.tokens_read += len(segment)
         return segment
 
     def state(self, memory: NDArray[np.float32]) -> ReaderState:
         """The state after the last segment that was taken, with the lanes' memory [lanes, M, d] as it was then."""
-        pending = [token_id for segment in self._segments for token_id in segment]
+        pending = [token_id for segment, _ in self._segments for token_id in segment]
         return ReaderState(
             fingerprint=self._state.fingerprint,
             focus=self._state.focus,
@@ -103,5 +118,16 @@ class Reader:
         begins = self.documents_read > 0 and not self.within_document
         return self._tokenizer.encode([Block(DOCUMENT_SEPARATOR)]) if begins else []
 
-    def _push(self, token_ids: Sequence[int]) -> None:
-        self._segments.extend(self._segmenter.feed(token_ids))
+    @property
+    def _fixed_bytes(self) -> int:
+        """The bytes that have become tokens: all but what is held back."""
+        stream = self._stream.state
+        return self.bytes_read - len(stream.held.encode()) - len(stream.undecoded)
+
+    def _push(self, token_ids: Sequence[int], stop: int) -> None:
+        """Cut tokens into segments; they spell the text up to byte `stop`."""
+        first = self._segment_tokens - len(self._segmenter.pending) - 1
+        segments = self._segmenter.feed(token_ids)
+        ends = self._tokenizer.ends(token_ids, self._spelled_bytes, stop)[first :: self._segment_tokens]
+        self._segments.extend(zip(segments, ends.clip(min=0).tolist(), strict=True))
+        self._spelled_bytes = stop

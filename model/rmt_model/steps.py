@@ -1,4 +1,4 @@
-"""Steps: one segment in each of many lanes, whose memory stays on the device.
+"""Steps: one segment in each of many lanes, whose memory stays on the device; so does how far that moved.
 
 On a CPU a step is computed as it comes. On CUDA it is a graph: recorded once for a number of lanes and a length, then
 started by a single call, so that the device never waits for Python. Tokens go through page-locked memory, of which
@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rmt_model.memory_cell import movement
 from rmt_model.recurrent import RecurrentMemoryTransformer
 
 __all__ = ["GraphedSteps", "PlainSteps", "Steps", "bucket", "cuda_graph", "steps"]
@@ -27,30 +28,33 @@ Recorder = Callable[[Callable[[], None]], Callable[[], object]]
 class Steps(Protocol):
     """Reads segments of equal length."""
 
-    def read(self, slots: Sequence[int], token_ids: Sequence[Sequence[int]]) -> None:
-        """Read one segment in each lane: ids [lanes][L] into the memory at its slot."""
+    def read(self, slots: Sequence[int], places: Sequence[int], token_ids: Sequence[Sequence[int]]) -> None:
+        """Read one segment in each lane: ids [lanes][L] into the memory at its slot, how far that moved to a place."""
         ...
 
 
-def steps(model: RecurrentMemoryTransformer, memory: Tensor, most_lanes: int) -> Steps:
+def steps(model: RecurrentMemoryTransformer, memory: Tensor, moved: Tensor, most_lanes: int) -> Steps:
     """The fastest ones for a model and where it lies; for arguments see `GraphedSteps`."""
     if memory.device.type == "cuda" and model.lean_body is not None:
-        return GraphedSteps(model, memory, most_lanes, cuda_graph)
-    return PlainSteps(model, memory)
+        return GraphedSteps(model, memory, moved, most_lanes, cuda_graph)
+    return PlainSteps(model, memory, moved)
 
 
 class PlainSteps:
     """Computed as they come, for any backbone."""
 
-    def __init__(self, model: RecurrentMemoryTransformer, memory: Tensor) -> None:
+    def __init__(self, model: RecurrentMemoryTransformer, memory: Tensor, moved: Tensor) -> None:
         self._model = model
         self._memory = memory
+        self._moved = moved
 
-    def read(self, slots: Sequence[int], token_ids: Sequence[Sequence[int]]) -> None:
-        """Read one segment in each lane: ids [lanes][L] into the memory at its slot."""
-        where = torch.tensor(slots, device=self._memory.device)
-        ids = torch.tensor(token_ids, device=self._memory.device)
-        self._memory[where] = self._model.read(self._memory[where], ids)
+    def read(self, slots: Sequence[int], places: Sequence[int], token_ids: Sequence[Sequence[int]]) -> None:
+        """Read one segment in each lane: ids [lanes][L] into the memory at its slot, how far that moved to a place."""
+        where, whither, ids = (torch.tensor(one, device=self._memory.device) for one in (slots, places, token_ids))
+        old = self._memory[where]
+        new = self._model.read(old, ids)
+        self._memory[where] = new
+        self._moved[where, whither] = movement(old, new)
 
 
 class GraphedSteps:
@@ -59,30 +63,34 @@ class GraphedSteps:
     Args:
         model: What reads.
         memory: Memories, [slots + 1, M, d]; the last one is written by lanes that only fill a bucket.
+        moved: How far they moved, [slots + 1, places, M].
         most_lanes: The most in one step.
         record: How work is recorded.
     """
 
-    def __init__(self, model: RecurrentMemoryTransformer, memory: Tensor, most_lanes: int, record: Recorder) -> None:
+    def __init__(
+        self, model: RecurrentMemoryTransformer, memory: Tensor, moved: Tensor, most_lanes: int, record: Recorder
+    ) -> None:
         self._model = model
         self._memory = memory
+        self._moved = moved
         self._most_lanes = most_lanes
         self._record = record
         self._recorded: OrderedDict[tuple[int, int], _Recorded] = OrderedDict()
 
-    def read(self, slots: Sequence[int], token_ids: Sequence[Sequence[int]]) -> None:
-        """Read one segment in each lane: ids [lanes][L] into the memory at its slot."""
+    def read(self, slots: Sequence[int], places: Sequence[int], token_ids: Sequence[Sequence[int]]) -> None:
+        """Read one segment in each lane: ids [lanes][L] into the memory at its slot, how far that moved to a place."""
         lanes, length = bucket(len(slots), self._most_lanes), len(token_ids[0])
-        filling = lanes - len(slots)
-        step = self._step(lanes, length)
-        step.run([*slots, *[len(self._memory) - 1] * filling], [*token_ids, *[token_ids[0]] * filling])
+        rows = [[slot, place, *ids] for slot, place, ids in zip(slots, places, token_ids, strict=True)]
+        filling = [len(self._memory) - 1, 0, *token_ids[0]]
+        self._step(lanes, length).run([*rows, *[filling] * (lanes - len(rows))])
 
     def _step(self, lanes: int, length: int) -> "_Recorded":
         key = (lanes, length)
         if key not in self._recorded:
             if len(self._recorded) >= _MOST_GRAPHS:
                 self._recorded.popitem(last=False)
-            self._recorded[key] = _Recorded(self._model, self._memory, lanes, length, self._record)
+            self._recorded[key] = _Recorded(self._model, self._memory, self._moved, lanes, length, self._record)
         self._recorded.move_to_end(key)
         return self._recorded[key]
 
@@ -91,25 +99,35 @@ class _Recorded:
     """A step of so many lanes and tokens, on tensors that stay where they are."""
 
     def __init__(
-        self, model: RecurrentMemoryTransformer, memory: Tensor, lanes: int, length: int, record: Recorder
+        self,
+        model: RecurrentMemoryTransformer,
+        memory: Tensor,
+        moved: Tensor,
+        lanes: int,
+        length: int,
+        record: Recorder,
     ) -> None:
         self._model = model
         self._memory = memory
-        # A row for each lane: its slot, then its tokens. Until the first step all lanes only fill.
-        self._rows = torch.zeros(lanes, 1 + length, dtype=torch.long, device=memory.device)
+        self._moved = moved
+        # A row for each lane: its slot, the place, then its tokens. Until the first step all lanes only fill.
+        self._rows = torch.zeros(lanes, 2 + length, dtype=torch.long, device=memory.device)
         self._rows[:, 0] = len(memory) - 1
         self._staged = [_Staged(self._rows) for _ in range(2)]
         self._again = record(self._compute)
 
-    def run(self, slots: Sequence[int], token_ids: Sequence[Sequence[int]]) -> None:
-        """Read these segments; it returns before the device has done so."""
+    def run(self, rows: Sequence[Sequence[int]]) -> None:
+        """Read the segments of rows; it returns before the device has done so."""
         self._staged.reverse()
-        self._staged[0].send([[slot, *ids] for slot, ids in zip(slots, token_ids, strict=True)])
+        self._staged[0].send(rows)
         self._again()
 
     def _compute(self) -> None:
-        slots = self._rows[:, 0]
-        self._memory.index_copy_(0, slots, self._model.read(self._memory.index_select(0, slots), self._rows[:, 1:]))
+        slots, places, ids = self._rows[:, 0], self._rows[:, 1], self._rows[:, 2:]
+        old = self._memory.index_select(0, slots)
+        new = self._model.read(old, ids)
+        self._memory.index_copy_(0, slots, new)
+        self._moved.flatten(0, 1).index_copy_(0, slots * self._moved.shape[1] + places, movement(old, new))
 
 
 class _Staged:

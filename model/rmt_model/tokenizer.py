@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from rmt_model.boundaries import Boundaries, Spec, forced_cut
@@ -93,6 +95,9 @@ class TextTokenizer:
         self._context = boundaries.context
         self._context_tokens = len(self.encode([Block(self._context)]))
         self._last_boundary = boundaries.last
+        vocabulary = self._backend.get_vocab()
+        self._lengths = np.zeros(1 + max(vocabulary.values(), default=0), np.int64)
+        self._lengths[list(vocabulary.values())] = [len(token) for token in vocabulary]
 
     def encode(self, blocks: Sequence[Block]) -> list[int]:
         """The token ids of blocks that follow one another."""
@@ -105,6 +110,19 @@ class TextTokenizer:
         for block, encoding in zip(blocks, encodings, strict=True):
             ids += encoding.ids[self._context_tokens :] if block.after_boundary else encoding.ids
         return ids
+
+    def ends(self, token_ids: Sequence[int], start: int, stop: int) -> NDArray[np.int64]:
+        """The byte behind each of some tokens, which spell a text from byte `start` to byte `stop`.
+
+        It is exact for tokenizers of bytes. For others the bytes are shared out by the characters of tokens.
+        """
+        lengths = np.cumsum(self._lengths[list(token_ids)])
+        ends: NDArray[np.int64] = start + lengths * (stop - start) // max(1, lengths.max(initial=0))
+        return ends
+
+    def length(self, token_ids: Sequence[int]) -> int:
+        """How many bytes some tokens spell; for tokenizers that are not of bytes, about so many."""
+        return int(self._lengths[list(token_ids)].sum())
 
     def split(self, held: Block) -> tuple[list[Block], Block]:
         """Cuts held text into blocks that no further text changes, and at most `max_held_chars` more."""

@@ -12,6 +12,7 @@
 ``rmt:{tenant:sid}:ends``               list    ids of snapshots that were kept by themselves, the oldest first
 ``rmt:{tenant:sid}:lanes``              hash    lanes that reread the text: name -> state, ``n:name`` -> turn
 ``rmt:{tenant:sid}:timeline``           hash    states along the text, evenly spaced: number of segments -> state
+``rmt:{tenant:sid}:movements``          string  how far its memory moved along the text: opaque safetensors bytes
 ``rmt:{tenant:sid}:events``             stream  the last events of the session, for whoever follows it
 ``rmt:{tenant:snapshot}:snapshot``      hash    a snapshot's record and its state
 ``rmt:{tenant}:sessions``               zset    index of a tenant's sessions, by creation
@@ -109,6 +110,11 @@ class SessionKeys:
         return self._key("timeline")
 
     @property
+    def movements(self) -> str:
+        """How far the memory moved along the text."""
+        return self._key("movements")
+
+    @property
     def snapshots(self) -> str:
         """The index of the session's snapshots."""
         return self._key("snapshots")
@@ -120,7 +126,7 @@ class SessionKeys:
             self.session,
             *map(self._key, names),
             self.snapshots,
-            *map(self._key, ("events", "lanes", "timeline", "ends")),
+            *map(self._key, ("events", "lanes", "timeline", "ends", "movements")),
         )
 
     @classmethod

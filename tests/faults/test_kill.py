@@ -28,7 +28,8 @@ def _half_read(process: ServerProcess, sid: str) -> None:
 def test_the_next_process_ends_with_the_same_memory(
     server: Server, start_process: ProcessFactory, how: signal.Signals, focus: list[str]
 ) -> None:
-    undisturbed = server.state(server.read(DOCUMENT, focus=focus))
+    other = server.read(DOCUMENT, focus=focus)
+    undisturbed, moved = server.state(other), server.http.get(f"/v1/sessions/{other}/movements").json()
 
     first = start_process().wait_until_ready()
     sid = first.session(focus=focus)
@@ -49,3 +50,4 @@ def test_the_next_process_ends_with_the_same_memory(
     assert status == (0 if how == signal.SIGTERM else -signal.SIGKILL)
     assert session["accepted_bytes"] == session["read_bytes"] == len(DOCUMENT)
     assert second.state(sid) == undisturbed
+    assert second.http.get(f"/v1/sessions/{sid}/movements").json() == moved

@@ -40,6 +40,7 @@ class UploadModel:
     is_held: bool = False
     """Whether the lease's time is not over."""
     states_along: dict[int, bytes] = field(default_factory=dict)
+    moved: bytes = b""
     spacing: int = 1
     last_along: int = 0
 
@@ -101,6 +102,7 @@ class UploadModel:
         self.documents.clear()
         self.text.clear()
         self.states_along.clear()
+        self.moved = b""
         self.spacing, self.last_along = 1, 0
         self._stand_at(state, accepted_bytes=state.read_bytes, text_start=state.read_bytes, aside_bytes=0)
         return self.get_session(tenant, sid)
@@ -207,7 +209,7 @@ class UploadModel:
             return None
         resumed = self.owner is not None
         self.owner, self.is_held, self.fence = owner, lease_ms > 0, self.fence + 1
-        return Lease(record, record.state(self.blob), owner, self.fence, lease_ms, resumed)
+        return Lease(record, record.state(self.blob), self.moved, owner, self.fence, lease_ms, resumed)
 
     def renew(self, lease: Lease, lease_ms: int) -> Lease:
         record = self._fenced(lease)
@@ -232,22 +234,28 @@ class UploadModel:
     def timeline(self, tenant: str, sid: str) -> list[tuple[int, bytes]]:
         return sorted(self.states_along.items())
 
-    def commit(self, lease: Lease, state: StoredState, finished: tuple[str, ...], *, timeline_points: int) -> Lease:
+    def movements(self, tenant: str, sid: str) -> bytes:
+        return self.moved
+
+    def commit(
+        self, lease: Lease, state: StoredState, finished: tuple[str, ...], *, timeline_points: int, movements: bytes
+    ) -> Lease:
         record = self._fenced(lease)
         if record.revision != lease.session.revision:
             raise _lost(record)
         ended = all(self.ends.get(name, state.read_bytes + 1) <= state.read_bytes for name in finished)
         if not (record.read_bytes <= state.read_bytes <= record.accepted_bytes and ended):
             raise ValueError
-        self.blob, self.is_held = state.blob, lease.lease_ms > 0
+        self.blob, self.moved, self.is_held = state.blob, movements, lease.lease_ms > 0
         for name in finished:
             del self.ends[name]
             self.documents[name] = replace(self.documents[name], read=True)
         self._stand_at(state)
         self._keep_along(state, timeline_points)
+        self._change(aside_bytes=len(movements) + sum(map(len, self.states_along.values())))
         if not record.keep_text:
             self._drop_text()
-        return replace(lease, session=self.get_session("", ""), state=state)
+        return replace(lease, session=self.get_session("", ""), state=state, movements=movements)
 
     def _keep_along(self, state: StoredState, most: int) -> None:
         """Evenly spaced states: when there are too many, every second one goes, the first of them first."""
@@ -258,7 +266,6 @@ class UploadModel:
             for segments in sorted(self.states_along)[::2]:
                 del self.states_along[segments]
             self.spacing, self.last_along = 2 * self.spacing, max(self.states_along)
-        self._change(aside_bytes=sum(map(len, self.states_along.values())))
 
     def compact(self, lease: Lease) -> int:
         record = self._fenced(lease)

@@ -117,6 +117,7 @@ class Pair:
         """Compare all that can be asked for."""
         self.both("session_state", _TENANT, _SID)
         self.both("timeline", _TENANT, _SID)
+        self.both("movements", _TENANT, _SID)
         for name in self.model.documents:
             self.both("get_document", _TENANT, _SID, name)
         if self.model.record is not None:
@@ -267,7 +268,8 @@ def _commit(rng: random.Random, pair: Pair) -> str:
     if rng.random() < 0.1:
         finished = rng.choice((finished[:-1], [name for name, _ in ends], [*finished, "unknown"]))
     state = _state(position, rng.randbytes(rng.choice((0, 5, 100))))
-    return pair.both_leased("commit", _which(rng, pair), state, tuple(finished), timeline_points=_TIMELINE_POINTS)
+    kept = {"timeline_points": _TIMELINE_POINTS, "movements": rng.randbytes(rng.choice((0, 5, 100)))}
+    return pair.both_leased("commit", _which(rng, pair), state, tuple(finished), **kept)
 
 
 def _renew(rng: random.Random, pair: Pair) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.config import DtypeName
-from rmt_model.engine import Engine, EngineFullError
+from rmt_model.engine import KEPT_MOVEMENTS, Engine, EngineFullError
 from rmt_model.errors import QuestionError, StateError
 from rmt_model.state import ReaderState
 from rmt_model.tokenizer import TokenizerState
@@ -171,6 +171,27 @@ def test_the_memory_is_a_copy(engine: Engine) -> None:
     more = engine.open(given)
     given[:] = 7
     assert not (engine.memory((*slots, *more)) == 7).any()
+
+
+def test_it_tells_how_far_each_vector_moved(make_engine: MakeEngine) -> None:
+    """At every segment of every lane since that was asked last, whatever other lanes read meanwhile."""
+    engine = make_engine(max_batch_lanes=2)
+    slots, others = engine.open(3), engine.open(2)
+    documents = [segments(lane, KEPT_MOVEMENTS + 9) for lane in range(5)]
+    for asked in (0, 5, KEPT_MOVEMENTS, 4):
+        wanted = []
+        for number in range(asked):
+            before = engine.memory(slots)
+            engine.read([LaneSegment(slot, documents[slot][number]) for slot in (*slots, *others)])
+            after = engine.memory(slots)
+            wanted.append(np.linalg.norm(after - before, axis=2) / np.linalg.norm(before, axis=2))
+        engine.read([LaneSegment(slot, documents[slot][asked]) for slot in others])
+        moved = engine.moved(slots)
+        assert [len(lane) for lane in moved] == [asked] * 3
+        for lane, one in enumerate(moved):
+            np.testing.assert_allclose(one, [step[lane] for step in wanted] or np.zeros((0, M)), rtol=1e-3)
+    engine.close(others)
+    assert [len(lane) for lane in engine.moved(engine.open(2))] == [0, 0]
 
 
 def test_slots_are_given_back_and_used_again(make_engine: MakeEngine) -> None:

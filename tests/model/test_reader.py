@@ -25,6 +25,7 @@ class Bench:
     tokenizer: TextTokenizer
     always_put_down: bool = False
     segments: list[tuple[int, ...]] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
     state: ReaderState = field(default_factory=lambda: ReaderState("f", (), MEMORY))
     take_at_once: bool = True
 
@@ -36,13 +37,17 @@ class Bench:
             else:
                 reader.feed(piece)
             while self.take_at_once and reader.waiting:
-                self.segments.append(tuple(reader.take()))
+                self._take(reader)
             if self.always_put_down:
                 reader = Reader(self.tokenizer, S, ReaderState.from_bytes(reader.state(MEMORY).to_bytes()))
         while reader.waiting:
-            self.segments.append(tuple(reader.take()))
+            self._take(reader)
         self.state = reader.state(MEMORY)
         return self
+
+    def _take(self, reader: Reader) -> None:
+        self.segments.append(tuple(reader.take()))
+        self.ends.append(reader.end_byte)
 
     @property
     def tokens(self) -> list[int]:
@@ -85,6 +90,8 @@ def test_any_cut_and_any_rest_give_the_same_segments_and_state(
     whole = Bench(text_tokenizer).read(*(part for document in documents for part in (document, END)))
     found = Bench(text_tokenizer, always_put_down, take_at_once=take_at_once).read(*pieces)
     assert found.segments == whole.segments
+    between = len(DOCUMENT_SEPARATOR) * (len(documents) - 1) if always_put_down else 0
+    assert all(0 <= wanted - end <= between for end, wanted in zip(found.ends, whole.ends, strict=True))
     assert found.state.to_bytes() == whole.state.to_bytes()
     assert found.state.bytes_read == sum(map(len, documents))
     assert found.state.documents_read == len(documents)
@@ -107,6 +114,12 @@ def test_the_tokens_are_those_of_the_documents_and_what_stands_between(
         blocks, rest = text_tokenizer.split(Block(text))
         wanted += text_tokenizer.encode([*blocks, rest])
     assert bench.tokens == wanted
+    spelled = [text_tokenizer.length(wanted[: S * number]) for number in range(1, len(bench.segments) + 1)]
+    if len(texts) == 1:
+        assert bench.ends == spelled
+    assert all(
+        0 <= most - end <= len(DOCUMENT_SEPARATOR) * len(texts) for end, most in zip(bench.ends, spelled, strict=True)
+    )
 
 
 def test_two_documents_are_not_one(text_tokenizer: TextTokenizer) -> None:

@@ -14,7 +14,7 @@ from rmt_model.checkpoint import load_checkpoint
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.steps import GraphedSteps, PlainSteps, bucket, cuda_graph, steps
 
-SLOTS, DEVICES = 12, ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+SLOTS, PLACES, DEVICES = 12, 3, ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 @pytest.fixture(params=DEVICES)
@@ -46,6 +46,10 @@ def memory_of(model: RecurrentMemoryTransformer) -> torch.Tensor:
     return drawn.to(model.device)
 
 
+def moved_of(model: RecurrentMemoryTransformer) -> torch.Tensor:
+    return torch.zeros(SLOTS + 1, PLACES, 4, device=model.device)
+
+
 def ids(seed: int, lanes: int, length: int) -> list[list[int]]:
     found: list[list[int]] = torch.randint(
         1, 300, (lanes, length), generator=torch.Generator().manual_seed(seed)
@@ -62,12 +66,16 @@ WORK: Sequence[tuple[Sequence[int], int]] = [
 def test_memory_is_what_plain_steps_make_of_it(
     model: RecurrentMemoryTransformer, record: Callable[..., Any], recorded: list[Callable[[], None]]
 ) -> None:
-    plain, graphed = memory_of(model), memory_of(model)
-    by_plain, by_graphs = PlainSteps(model, plain), GraphedSteps(model, graphed, 8, record)
+    plain, graphed, moved_plain, moved_graphed = memory_of(model), memory_of(model), moved_of(model), moved_of(model)
+    by_plain, by_graphs = PlainSteps(model, plain, moved_plain), GraphedSteps(model, graphed, moved_graphed, 8, record)
     for seed, (slots, length) in enumerate(WORK):
-        by_plain.read(slots, ids(seed, len(slots), length))
-        by_graphs.read(slots, ids(seed, len(slots), length))
+        places = [(slot + seed) % PLACES for slot in slots]
+        by_plain.read(slots, places, ids(seed, len(slots), length))
+        by_graphs.read(slots, places, ids(seed, len(slots), length))
         torch.testing.assert_close(graphed[:-1], plain[:-1], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(moved_graphed[:-1], moved_plain[:-1], rtol=1e-3, atol=1e-5)
+    written = {(slot, (slot + seed) % PLACES) for seed, (slots, _) in enumerate(WORK) for slot in slots}
+    assert {tuple(place) for place in moved_plain.sum(2).nonzero().tolist()} == written
     assert len(recorded) == len({(bucket(len(slots), 8), length) for slots, length in WORK}) < len(WORK)
 
 
@@ -79,9 +87,9 @@ def test_the_step_that_was_not_used_for_longest_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(steps_module, "_MOST_GRAPHS", 2)
-    by_graphs = GraphedSteps(model, memory_of(model), 8, record)
+    by_graphs = GraphedSteps(model, memory_of(model), moved_of(model), 8, record)
     for length, known in ((16, 1), (17, 2), (16, 2), (18, 3), (16, 3), (17, 4)):
-        by_graphs.read([1], ids(length, 1, length))
+        by_graphs.read([1], [0], ids(length, 1, length))
         assert len(recorded) == known
 
 
@@ -97,4 +105,4 @@ def test_buckets_waste_little(most: int) -> None:
 def test_other_backbones_and_devices_are_read_as_they_come(tiny_checkpoint: Any) -> None:
     for family in ("llama", "gpt2"):
         model = load_checkpoint(tiny_checkpoint(family)).model.for_inference()
-        assert isinstance(steps(model, torch.zeros(3, 4, model.hidden), 2), PlainSteps)
+        assert isinstance(steps(model, memory_of(model), moved_of(model), 2), PlainSteps)

@@ -139,6 +139,7 @@ async def test_segments_meet_without_gaps(engine: Engine, document: Document) ->
     reader.feed(document.text)
     reader.finish_document()
     for start, stop in pairwise(ends):
+        assert reader.end_byte == start
         assert document.text[start:stop].decode() == engine.checkpoint.text_of(list(reader.take()))
 
 
@@ -154,6 +155,7 @@ async def test_what_stands_between_documents_is_no_text(engine: Engine) -> None:
     while reader.waiting:
         said += engine.checkpoint.text_of(list(reader.take()))
         end = text_end(engine, reader.state(memory), ends)
+        assert reader.end_byte == end
         begun = "".join(texts)[:end]
         assert said.replace("\n", "") == begun
     assert len(begun) > ends[-3]

@@ -89,14 +89,14 @@ async def test_every_change_moves_the_counters_to_where_a_recount_sets_them(coun
 
 
 async def test_what_is_kept_aside_is_counted_once(counted: Counted) -> None:
-    """A timeline by the reader's commits, a lane by a call that comes between two of them."""
+    """A timeline and movements by the reader's commits, a lane by a call that comes between two of them."""
     await counted.session()
     await counted.document(b"x" * 100)
     lease = await counted.lease()
     for at in range(1, 10):
         await counted.store.keep_lane("t", "s", f"lane{at % 3}", b"y" * at)
         state = replace(stored_state(at * 10, b"z" * at), segments=at)
-        lease = await counted.store.commit(lease, state, timeline_points=3)
+        lease = await counted.store.commit(lease, state, timeline_points=3, movements=b"m" * (at % 4))
         used = counted.used()
         assert used["kept_bytes"] == lease.session.kept_bytes > 100 + at
         assert used == await counted.recounted()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rmt_model.answering import focus_ids
 from rmt_model.engine import Engine
+from rmt_model.movements import Movements
 from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
 from rmt_model.types import LaneSegment
@@ -44,11 +45,13 @@ class Progress:
         state: The reader's state.
         waiting_segments: How many segments in it were not read yet.
         finished: Documents that ended in it.
+        movements: How far the memory moved up to it.
     """
 
     state: ReaderState
     waiting_segments: int
     finished: tuple[str, ...]
+    movements: bytes
 
 
 class TextIntoLanes(ABC):
@@ -120,7 +123,8 @@ class Reading(TextIntoLanes):
     """A leased session: its unread text, and what of the progress is to be committed."""
 
     def __init__(self, store: Store, engine: Engine, lease: Lease) -> None:
-        super().__init__(engine, ReaderState.from_bytes(lease.state.blob))
+        state = ReaderState.from_bytes(lease.state.blob)
+        super().__init__(engine, state)
         self.lease = lease
         self.since_s = self.contact_s = time.monotonic()
         self._store = store
@@ -128,6 +132,8 @@ class Reading(TextIntoLanes):
         self._ends = asyncio.Lock()
         self._ended: str | None = None
         self._kept_ends: deque[tuple[str, StoredState]] = deque(maxlen=lease.session.auto_snapshots)
+        self._movements = _movements(lease.movements, state, self._reader.end_byte)
+        self._unheard_ends: list[int] = []
 
     @property
     def key(self) -> tuple[str, str]:
@@ -185,6 +191,23 @@ class Reading(TextIntoLanes):
                 elif not piece:
                     self.exhausted = True
 
+    def next_segments(self) -> tuple[Sequence[LaneSegment], int]:
+        """The next segment for each lane of the session, and its length in document tokens."""
+        segments = super().next_segments()
+        self._unheard_ends.append(self._reader.end_byte)
+        return segments
+
+    @property
+    def unheard_segments(self) -> int:
+        """At how many of the last segments it is not known yet how far the memory moved."""
+        return len(self._unheard_ends)
+
+    def hear_moved(self, moved: Sequence[NDArray[np.float32]]) -> None:
+        """Take in how far the memory moved at these segments: [segments, M] for each lane."""
+        for end_byte, *lanes in zip(self._unheard_ends, *moved, strict=True):
+            self._movements.add(end_byte, np.stack(lanes))
+        self._unheard_ends.clear()
+
     @property
     def is_fed(self) -> bool:
         """Whether text is turned into tokens just now: until then there is no state."""
@@ -197,10 +220,10 @@ class Reading(TextIntoLanes):
         """
         async with self._fed:
             finished = tuple(one for one in self._finished if one != self._ended)
-            return Progress(self._reader.state(memory), self._reader.waiting, finished)
+            return Progress(self._reader.state(memory), self._reader.waiting, finished, self._movements.to_bytes())
 
-    async def commit(self, state: StoredState, finished: tuple[str, ...], timeline_points: int) -> float:
-        """Store what `progress` gave, and compress some of the text that is read and kept.
+    async def commit(self, state: StoredState, progress: Progress, timeline_points: int) -> float:
+        """Store progress, whose state is this, and compress some of the text that is read and kept.
 
         The session's timeline keeps at most so many states.
 
@@ -211,13 +234,19 @@ class Reading(TextIntoLanes):
             FencedError: Another reader has taken over; nothing here may be used again.
         """
         async with self._ends:
-            await self._store_ends(finished)
+            await self._store_ends(progress.finished)
             started_s = time.monotonic()
             try:
-                self.lease = await self._store.commit(self.lease, state, finished, timeline_points=timeline_points)
+                self.lease = await self._store.commit(
+                    self.lease,
+                    state,
+                    progress.finished,
+                    timeline_points=timeline_points,
+                    movements=progress.movements,
+                )
             except ValueError as error:  # a Redis that lost its last second holds less than was read here
                 raise FencedError(str(error)) from error
-            for _ in finished:
+            for _ in progress.finished:
                 self._finished.popleft()
             self.contact_s = time.monotonic()
         if self.lease.session.keep_text:
@@ -241,3 +270,12 @@ class Reading(TextIntoLanes):
         """
         self.lease = await self._store.renew(self.lease, self.lease.lease_ms)
         self.contact_s = time.monotonic()
+
+
+def _movements(kept: bytes, state: ReaderState, end_byte: int) -> Movements:
+    """Those that were committed with a state, to go on with; of one that came without any, they begin behind it."""
+    movements = Movements.from_bytes(kept) if kept else None
+    if movements is not None and movements.segments_read == state.segments_read:
+        return movements
+    lanes, memory_tokens, _ = state.memory.shape
+    return Movements(lanes, memory_tokens, first_segment=state.segments_read, first_byte=end_byte)

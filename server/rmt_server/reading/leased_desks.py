@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from rmt_model.engine import Engine, EngineFullError
+from rmt_model.engine import KEPT_MOVEMENTS, Engine, EngineFullError
 from rmt_model.errors import RmtModelError
 from rmt_server.errors import FencedError, RmtServerError, StoreUnavailableError
 from rmt_server.logs import about_session
@@ -180,6 +180,7 @@ class LeasedDesks:
     async def archive(self) -> None:
         """Commit what is due beside the next step, fetch text ahead, and let go of sessions that are read."""
         desks = [desk for desk in list(self._desks.values()) if self._settle(desk)]
+        await self._hear_moved([desk for desk in desks if desk.reading.unheard_segments == KEPT_MOVEMENTS])
         for desk in desks:
             if desk.reading.wants_end_kept:
                 await desk.reading.keep_end(await self._memory(desk))
@@ -196,6 +197,14 @@ class LeasedDesks:
         slots = [slot for desk in desks for slot in desk.reading.slots]
         return await self._workroom.on_engine(partial(self._engine.memory, slots))
 
+    async def _hear_moved(self, desks: Sequence[LeasedDesk]) -> None:
+        """Tell each reading how far its memory moved at the last segments."""
+        if desks:
+            slots = [slot for desk in desks for slot in desk.reading.slots]
+            moved = iter(await self._workroom.on_engine(partial(self._engine.moved, slots)))
+            for desk in desks:
+                desk.reading.hear_moved([next(moved) for _ in desk.reading.slots])
+
     def _settle(self, desk: LeasedDesk) -> bool:
         """Take the results of what ran beside the engine; False when the reading had to be dropped."""
         for name in ("refill", "commit"):
@@ -211,6 +220,7 @@ class LeasedDesks:
         due = [desk for desk in desks if self._is_due(desk, now)]
         if not due:
             return
+        await self._hear_moved(due)
         lanes = np.cumsum([len(desk.reading.slots) for desk in due])[:-1]
         for desk, memory in zip(due, np.split(await self._memory(*due), lanes), strict=True):
             progress = await desk.reading.progress(memory)
@@ -232,7 +242,7 @@ class LeasedDesks:
         facts: Attributes = {"rmt.tenant": tenant, "rmt.session_id": session_id, "rmt.read_bytes": state.read_bytes}
         with span("commit", facts, after=(desk.step,)):
             points = min(self._settings.timeline_points, self._settings.max_timeline_bytes // len(state.blob))
-            store_s = await desk.reading.commit(state, progress.finished, points)
+            store_s = await desk.reading.commit(state, progress, points)
         self._notify(desk.reading.key)
         self._metrics.commit_seconds.observe(store_s)
         self._metrics.state_bytes.observe(len(state.blob))
@@ -248,6 +258,7 @@ class LeasedDesks:
                 if desk.reading.wants_end_kept:
                     await desk.reading.keep_end(await self._memory(desk))
                 if desk.reading.has_news:
+                    await self._hear_moved([desk])
                     await self._commit(desk, await desk.reading.progress(await self._memory(desk)))
             except (RmtServerError, RmtModelError) as error:
                 self._drop(desk, error)

@@ -30,6 +30,7 @@ SCOPES: Mapping[str, Scope | None] = {
     "POST /v1/sessions/{sid}/answers": "read",
     "POST /v1/sessions/{sid}/traces": "read",
     "GET /v1/sessions/{sid}/timeline": "read",
+    "GET /v1/sessions/{sid}/movements": "read",
     "GET /v1/sessions/{sid}/text": "read",
     "POST /v1/sessions/{sid}/snapshots": "write",
     "GET /v1/sessions/{sid}/snapshots": "read",

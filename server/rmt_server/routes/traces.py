@@ -1,4 +1,4 @@
-"""Traces and timelines: a session's memory along its text."""
+"""Traces, timelines and movements: a session's memory along its text."""
 
 from typing import Annotated
 
@@ -11,7 +11,16 @@ from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.service.listening import Listener
 from rmt_server.service.tracing import TimelinePoint, Trace
 from rmt_server.wire.requests import unless_disconnected
-from rmt_server.wire.schemas import ProbeBody, TextBody, TimelineBody, TimelinePointBody, TraceBody, TraceRequest
+from rmt_server.wire.schemas import (
+    MovementColumnBody,
+    MovementsBody,
+    ProbeBody,
+    TextBody,
+    TimelineBody,
+    TimelinePointBody,
+    TraceBody,
+    TraceRequest,
+)
 from rmt_server.wire.sse import EventStream
 
 TEXT_BYTES = 64 * 1024
@@ -62,6 +71,26 @@ async def get_timeline(
     """The memories that are kept along the text: how far each moved, and what it answers to a question."""
     points = await unless_disconnected(request, tracing.timeline(tenant, sid, question, lane))
     return TimelineBody(points=[_point_body(point, vectors=vectors) for point in points])
+
+
+@router.get("/movements")
+async def get_movements(
+    sid: str,
+    tracing: TracingDep,
+    tenant: TenantDep,
+    lane: Annotated[int, Query(ge=0, description="The lane whose memory it is.")] = 0,
+) -> MovementsBody:
+    """How far each vector of a lane's memory moved at each segment; for a long text, at a few segments together."""
+    found = await tracing.movements(tenant, sid, lane)
+    if found is None:
+        return MovementsBody(start=0, segments_each=1, columns=[])
+    moved = found.moved[:, lane].astype(float).round(4)
+    columns = zip(found.segments.tolist(), found.ends.tolist(), moved.tolist(), strict=True)
+    return MovementsBody(
+        start=found.first_byte,
+        segments_each=found.segments_each,
+        columns=[MovementColumnBody(segment=segment, bytes=end, moved=row) for segment, end, row in columns],
+    )
 
 
 @router.get("/text")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmt_model.answering import Answer, Question, bare
+from rmt_model.movements import Movements
 from rmt_model.state import ReaderState
 from rmt_model.tracing import Trace, lane_alone, memory_only, text_end, trace
 from rmt_server.errors import UnprocessableError
@@ -65,8 +66,7 @@ class Tracing:
         session = await self._store.get_session(tenant, sid)
         if question is not None:
             self._asking.check_questions([question])
-        if lane is not None and lane >= max(1, len(session.focus)):
-            raise UnprocessableError(f"Lane {lane} does not exist: the session has {max(1, len(session.focus))}.")
+        _require_lane(session, lane or 0)
         states = await self._states(session)
         answers: Sequence[Answer | None] = [None] * len(states)
         if question is not None:
@@ -74,6 +74,16 @@ class Tracing:
             answers = await self._ask(session, [memory_only(state) for state in states], Question(question, lane))
         ends = await self._document_ends(session)
         return await asyncio.to_thread(self._points, session, states, answers, ends)
+
+    async def movements(self, tenant: str, sid: str, lane: int) -> Movements | None:
+        """How far a session's memory moved at each segment, as far as it is committed; None where nothing is.
+
+        Raises:
+            UnprocessableError: The lane does not exist.
+        """
+        _require_lane(await self._store.get_session(tenant, sid), lane)
+        kept = await self._store.movements(tenant, sid)
+        return Movements.from_bytes(kept) if kept else None
 
     async def trace(
         self, tenant: str, sid: str, question: str, answer: str | None = None, listener: Listener = NOBODY
@@ -171,6 +181,12 @@ class Tracing:
             points.append(TimelinePoint(state.segments_read, end, state.tokens_read, moved, vectors, answer))
             before = state.memory
         return points
+
+
+def _require_lane(session: SessionRecord, lane: int) -> None:
+    lanes = max(1, len(session.focus))
+    if lane >= lanes:
+        raise UnprocessableError(f"Lane {lane} does not exist: the session has {lanes}.")
 
 
 def _rounded(distance: NDArray[np.float32], length: NDArray[np.float32]) -> Any:

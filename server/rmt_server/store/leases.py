@@ -66,10 +66,10 @@ class Leases(Metered):
                 retry_ms = min(until_ms, now_ms + _RETRY_HELD_MS)
                 await self._redis.run("hint", (READY,), keys.member, retry_ms, "XX")
                 return None
-        _, fields, blob, fence, now_ms, resumed = answer
+        _, fields, blob, movements, fence, now_ms, resumed = answer
         await self._redis.run("hint", (READY,), keys.member, now_ms + lease_ms, "CH")
         session = load_session(tenant, sid, fields_of(fields))
-        return Lease(session, session.state(blob), owner, fence, lease_ms, bool(resumed))
+        return Lease(session, session.state(blob), movements, owner, fence, lease_ms, bool(resumed))
 
     async def unread(self, lease: Lease, start: int, size: int) -> bytes:
         """Up to ``size`` bytes of the session's text from ``start`` on.
@@ -87,11 +87,18 @@ class Leases(Metered):
         return [Boundary(int(end), name.decode()) for name, end in zip(flat[::2], flat[1::2], strict=True)]
 
     async def commit(
-        self, lease: Lease, state: StoredState, finished: tuple[str, ...] = (), *, timeline_points: int = 0
+        self,
+        lease: Lease,
+        state: StoredState,
+        finished: tuple[str, ...] = (),
+        *,
+        timeline_points: int = 0,
+        movements: bytes = b"",
     ) -> Lease:
         """Store a reader's progress and renew its lease; ``finished`` are documents whose end it passed.
 
-        The session's timeline keeps at most ``timeline_points`` states, and this one when it is due.
+        The session's timeline keeps at most ``timeline_points`` states, and this one when it is due. ``movements`` are
+        those of its memory up to this state, in the place of those before.
 
         Raises:
             FencedError: The lease is lost: drop the state.
@@ -109,6 +116,7 @@ class Leases(Metered):
             state.digest,
             state.waiting_segments,
             timeline_points,
+            movements,
             *finished,
         )
         if answer[0] == "position":
@@ -116,7 +124,7 @@ class Leases(Metered):
         before, now = lease.session, _session(lease, answer[1])
         tokens = (now.tokens - before.tokens) * max(1, len(now.focus))
         await self._usage.change(now.tenant, read_since(before, now, answer[2]), tokens)
-        return replace(lease, session=now, state=state)
+        return replace(lease, session=now, state=state, movements=movements)
 
     async def renew(self, lease: Lease, lease_ms: int) -> Lease:
         """Hold a lease for ``lease_ms`` from now.

@@ -1,4 +1,4 @@
-"""Memories beside a session's own: lanes that reread its text for a question, and its timeline."""
+"""What is kept of memories beside a session's own: lanes that reread its text, its timeline, and its movements."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,3 +31,7 @@ class Memories(Metered):
         """The states that are kept along a session's text, by number of segments read, in order."""
         flat = await self._redis.command("HGETALL", SessionKeys(tenant, sid).timeline)
         return sorted((int(segments), blob) for segments, blob in flat.items())
+
+    async def movements(self, tenant: str, sid: str) -> bytes:
+        """How far a session's memory moved along its text, as it was committed; empty where nothing was."""
+        return bytes(await self._redis.command("GET", SessionKeys(tenant, sid).movements) or b"")

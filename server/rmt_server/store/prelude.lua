@@ -1,7 +1,7 @@
 -- In front of every script on a session: its keys, the clock, and what the scripts say alike.
 -- A script answers {'ok', ...} or a refusal {name, ...}; what refuses has changed nothing.
 
-local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS, EVENTS, LANES, TIMELINE, ENDS =
+local SESSION, STATE, TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, SNAPSHOTS, EVENTS, LANES, TIMELINE, ENDS, MOVEMENTS =
   unpack(KEYS)
 local NO_SESSION, FENCED = {'session'}, {'fenced'}
 

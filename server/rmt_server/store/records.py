@@ -58,11 +58,11 @@ class SessionRecord:
     auto_snapshots: int
     """Of how many of its last documents there is a snapshot of the end."""
     aside_bytes: int
-    """Size of the timeline and of lanes that reread the text."""
+    """Size of the timeline, of the movements, and of lanes that reread the text."""
 
     @property
     def kept_bytes(self) -> int:
-        """Text that is still there, as it was sent, the state, the timeline, and lanes that reread the text."""
+        """Text that is still there, as it was sent, the state, and what is kept aside."""
         return self.accepted_bytes - self.text_start + self.state_bytes + self.aside_bytes
 
     @property
@@ -133,6 +133,8 @@ class Lease:
 
     session: SessionRecord
     state: StoredState
+    movements: bytes = field(repr=False)
+    """How far the memory moved along the text, as it was committed; empty at the beginning."""
     owner: str
     fence: int
     lease_ms: int

@@ -9,7 +9,7 @@ if pending() then return {'unread', number('accepted_bytes') - number('read_byte
 
 local kept = number('accepted_bytes') - number('text_start') + number('state_bytes') + (number('aside_bytes') or 0)
 redis.call('SET', STATE, state)
-redis.call('UNLINK', TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, LANES, TIMELINE)
+redis.call('UNLINK', TEXT, TAIL, DOCUMENTS, BOUNDARIES, FINISHED, LANES, TIMELINE, MOVEMENTS)
 set('read_bytes', position, 'accepted_bytes', position, 'text_origin', position, 'text_start', position)
 set('tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #state)
 set('waiting_segments', waiting, 'compacted_blocks', 0, 'aside_bytes', 0)

@@ -17,6 +17,8 @@ __all__ = [
     "DocumentBody",
     "DocumentRequest",
     "HealthBody",
+    "MovementColumnBody",
+    "MovementsBody",
     "PositionBody",
     "ProbeBody",
     "ProblemBody",
@@ -361,6 +363,25 @@ class TimelineBody(BaseModel):
     """The memories that are kept along a session's text, evenly spaced."""
 
     points: list[TimelinePointBody]
+
+
+class MovementColumnBody(BaseModel):
+    """How far a lane's memory moved at a few segments of the text, or at one."""
+
+    segment: int = Field(description="How many segments had been read at its end.")
+    bytes: int = Field(description="Where the text of these ends.")
+    moved: list[float] = Field(
+        description="By memory vector: how far it moved, over its length before, at the one of its segments where that "
+        "was furthest."
+    )
+
+
+class MovementsBody(BaseModel):
+    """How far a lane's memory moved along the text: 512 columns at most."""
+
+    start: int = Field(description="The byte where the first column begins.")
+    segments_each: int = Field(description="How many segments make a column; the last one may have fewer.")
+    columns: list[MovementColumnBody]
 
 
 class PositionBody(BaseModel):

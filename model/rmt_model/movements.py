@@ -1,0 +1,103 @@
+"""Movements: how far each memory vector moved at each segment of a text, in bounded room.
+
+At a segment a vector moves by the distance between what it was before and what it is after, over its length before.
+"""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from rmt_model.errors import StateError
+
+__all__ = ["MOST_COLUMNS", "Movements"]
+
+MOST_COLUMNS = 512
+"""As many as a wide screen can show. They take 2 bytes for each memory vector, and 8."""
+_MOST_MOVED = float(np.finfo(np.float16).max)
+
+
+class Movements:
+    """Columns along a text, each of so many segments: the furthest that each vector moved at one of these.
+
+    A column is one segment until there are too many of them; then two become one, again and again.
+
+    Args:
+        lanes: Number of lanes.
+        memory_tokens: Memory vectors M of each.
+        first_segment: How many segments were read before.
+        first_byte: Where the text of those ends.
+
+    Attributes:
+        first_segment: As given.
+        first_byte: As given.
+        segments_read: How many segments are read, those before included.
+        segments_each: How many make a column; the last one may have fewer.
+    """
+
+    def __init__(self, lanes: int, memory_tokens: int, *, first_segment: int = 0, first_byte: int = 0) -> None:
+        self.first_segment = self.segments_read = first_segment
+        self.first_byte = first_byte
+        self.segments_each = 1
+        self._ends = np.zeros(MOST_COLUMNS, np.int64)
+        self._moved = np.zeros((MOST_COLUMNS, lanes, memory_tokens), np.float16)
+
+    def add(self, end_byte: int, moved: NDArray[np.float32]) -> None:
+        """Take in the next segment: the byte behind its text, and how far each vector moved, [lanes, M]."""
+        if self.segments_read - self.first_segment == MOST_COLUMNS * self.segments_each:
+            self._halve()
+        column = (self.segments_read - self.first_segment) // self.segments_each
+        self._ends[column] = end_byte
+        np.maximum(self._moved[column], np.minimum(moved, _MOST_MOVED), out=self._moved[column], casting="same_kind")
+        self.segments_read += 1
+
+    @property
+    def segments(self) -> NDArray[np.int64]:
+        """How many segments are read at the end of each column, those before the first included: [columns]."""
+        columns = -(-(self.segments_read - self.first_segment) // self.segments_each)
+        ends = self.first_segment + self.segments_each * np.arange(1, columns + 1, dtype=np.int64)
+        return np.minimum(ends, self.segments_read)
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """The byte behind the text of each column: [columns]."""
+        return self._ends[: len(self.segments)]
+
+    @property
+    def moved(self) -> NDArray[np.float16]:
+        """How far each vector moved, [columns, lanes, M]: at the segment of a column where it moved furthest."""
+        return self._moved[: len(self.segments)]
+
+    def to_bytes(self) -> bytes:
+        """One safetensors file."""
+        place = np.array([self.first_segment, self.first_byte, self.segments_read, self.segments_each], np.int64)
+        content: bytes = save({"place": place, "ends": self.ends, "moved": self.moved})
+        return content
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read movements back.
+
+        Raises:
+            StateError: It is none of them.
+        """
+        try:
+            tensors = load(data)
+            first_segment, first_byte, segments_read, segments_each = tensors["place"].tolist()
+            columns, lanes, memory_tokens = tensors["moved"].shape
+            movements = cls(lanes, memory_tokens, first_segment=first_segment, first_byte=first_byte)
+            movements.segments_read, movements.segments_each = segments_read, segments_each
+            movements._ends[:columns] = tensors["ends"]
+            movements._moved[:columns] = tensors["moved"]
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise StateError(f"the movements of a memory are damaged: {error}"[:200]) from error
+        return movements
+
+    def _halve(self) -> None:
+        half = MOST_COLUMNS // 2
+        self._ends[:half] = self._ends[1::2]
+        self._moved[:half] = np.maximum(self._moved[::2], self._moved[1::2])
+        self._moved[half:] = 0
+        self.segments_each *= 2
