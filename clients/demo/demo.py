@@ -104,7 +104,7 @@ def _run(rmt: Client, rng: random.Random, console: Console) -> int:
     console.print(
         f"   {session.tokens:,} tokens in {session.segments:,} segments and {seconds:.0f} s: "
         f"{session.tokens / seconds:,.0f} tokens/s in each of {len(FOCUSED)} lanes.\n"
-        f"   What is kept of them: {session.state_bytes:,} bytes."
+        f"   The memory of them: {session.state_bytes:,} bytes."
     )
 
     console.print("\n[bold]2. Asking[/bold]")

@@ -74,6 +74,7 @@ def test_calls_wait_for_as_long_as_is_documented() -> None:
         protocol.get_session("s"),
         protocol.restore_session("s", "n"),
         protocol.export_snapshot("n"),
+        protocol.movements("s", lane=0),
         protocol.import_snapshot(b"", name=None),
     ]
     assert {call.request.read_timeout_s for call in calls} == {READ_TIMEOUT_S}

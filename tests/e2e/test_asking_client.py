@@ -55,6 +55,7 @@ async def test_words_come_to_the_asynchronous_client_too(server: Server, rmt: Cl
         assert isinstance(pieces[-1], Answer)
         assert await other.trace(sid, "Where is Mary?") == rmt.trace(sid, "Where is Mary?")
         assert await other.timeline(sid) == rmt.timeline(sid)
+        assert await other.movements(sid) == rmt.movements(sid)
 
 
 def test_errors_of_a_stream_are_those_of_the_call(rmt: Client, server: Server, sid: str) -> None:
@@ -76,6 +77,16 @@ def test_options_reach_the_server(rmt: Client, sid: str) -> None:
     assert rmt.ask(sid, "Where is Mary?", trace=True).trace == rmt.trace(sid, "Where is Mary?")
     whole = rmt.ask(sid, "Who?", max_tokens=30).guess
     assert rmt.ask(sid, "Who?", max_tokens=30, stop=[whole[2]]).guess == whole[: whole.index(whole[2])].strip()
+
+
+def test_movements_are_read(rmt: Client, sid: str) -> None:
+    moved = rmt.movements(sid)
+    assert (moved.start, moved.segments_each) == (0, 1)
+    assert [column.segment for column in moved.columns] == list(range(1, len(moved.columns) + 1))
+    assert len(moved.columns) == rmt.get_session(sid).segments
+    assert all(min(column.moved) >= 0 for column in moved.columns)
+    with pytest.raises(InvalidError, match="Lane 1"):
+        rmt.movements(sid, lane=1)
 
 
 def test_a_timeline_is_read_and_asked(rmt: Client, sid: str) -> None:
@@ -103,7 +114,8 @@ def test_the_command_shows_words_traces_and_timelines(server: Server, rmt: Clien
     moved, confidence, axis, *changes = drawn.splitlines()
     assert moved.split()[0] == "moved"
     assert confidence.split()[0] == "confidence"
-    assert axis.endswith(f"{rmt.timeline(sid)[-1].bytes:,} bytes")
+    assert axis.endswith(f"{rmt.movements(sid).columns[-1].bytes:,} bytes")
+    assert rmt_command(server, "timeline", "--session", sid, "--plot").stdout.splitlines() == [moved, axis]
     assert changes
     told = json.loads(rmt_command(server, "timeline", "--session", sid, "--json").stdout)
     assert len(told) == len(rmt.timeline(sid))

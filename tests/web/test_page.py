@@ -4,16 +4,26 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from tests.serving import ProcessFactory, Server, ServerFactory, text, wait_for
 from tests.web.conftest import Page
 
 from rmt_server.auth import new_key
 
 FOCUS = "Where is Mary?"
+INKS = """
+const [columns, rows] = arguments, canvas = document.querySelector("#picture");
+const pen = canvas.getContext("2d"), high = (canvas.clientHeight - 18) * devicePixelRatio;
+const pixel = (x, y) => pen.getImageData(x, y, 1, 1).data[3];
+const ink = (column, row) => pixel((column + 0.5) * canvas.width / columns, (row + 0.5) * high / rows);
+return Array.from({ length: columns }, (_, column) => Array.from({ length: rows }, (_, row) => ink(column, row)));
+"""
+"""How dark the middle of each cell of the picture is, by column and row."""
 
 
 @pytest.fixture
@@ -36,20 +46,72 @@ def read_file(page: Page, server: Server, book: Path, focus: str = "") -> str:
     return page.sid
 
 
+def drawn(page: Page, server: Server) -> WebElement:
+    """The picture, once it shows the memory as it is now."""
+    picture, columns = page.find("#picture"), movements(server, page.sid)["columns"]
+    wait_for(lambda: picture.get_attribute("aria-valuemax") == str(len(columns) - 1), what="the picture")
+    return picture
+
+
+def movements(server: Server, sid: str, lane: int = 0) -> dict[str, Any]:
+    """How far the memory of a lane moved."""
+    return dict(server.http.get(f"/v1/sessions/{sid}/movements", params={"lane": lane}).json())
+
+
 def test_a_file_is_read_and_its_memory_is_drawn(page: Page, server: Server, book: Path) -> None:
     sid = read_file(page, server, book)
     known = server.look(sid)
     assert (known["status"], known["read_bytes"], known["metadata"]) == ("idle", 60_000, {"title": "book.txt"})
     assert f"{known['segments']:,} segments" in page.text("#facts")
-    picture = page.find("#picture")
-    columns = len(server.http.get(f"/v1/sessions/{sid}/timeline").json()["points"])
-    wait_for(lambda: picture.get_attribute("aria-valuemax") == str(columns - 1), what="the picture")
+    picture = drawn(page, server)
+    columns = movements(server, sid)["columns"]
+    assert known["segments"] - 1 <= len(columns) * movements(server, sid)["segments_each"]
     picture.click()
     page.wait("#place-title", "Bytes ")
-    assert page.text("#place-text")[200:400] in text(60_000).decode()
+    assert page.text("#place-text").strip() in text(60_000).decode()
     picture.send_keys(Keys.HOME, Keys.ARROW_RIGHT, Keys.ENTER)
-    assert "up to segment" in str(picture.get_attribute("aria-valuetext"))
+    start, stop = (columns[column]["bytes"] for column in (0, 1))
+    page.wait("#place-title", f"Bytes {start:,} to {stop:,}")
+    assert page.text("#place-text").strip() == text(60_000)[start:stop].decode().strip()
+    assert f"up to segment {columns[1]['segment']}" in str(picture.get_attribute("aria-valuetext"))
     assert page.errors() == []
+
+
+def test_each_segment_of_a_short_text_is_a_column(page: Page, server: Server) -> None:
+    """Though it is read within one commit. What is drawn is darker where the memory moved further."""
+    page.open(server.url)
+    page.driver.execute_script("document.querySelector('#pasted').value = arguments[0]", text(2000).decode())
+    page.press("Read")
+    page.wait("#facts", "read: 2.0 kB")
+    drawn(page, server)
+    rows = [column["moved"] for column in movements(server, page.sid)["columns"]]
+    assert len(rows) == server.look(page.sid)["segments"] > 10
+    assert page.text("#caption").startswith("Each column is a segment")
+    inks = page.driver.execute_script(INKS, len(rows), len(rows[0]))
+    some = sorted(
+        (moved, ink)
+        for row, column in zip(rows[1:], inks[1:], strict=True)
+        for moved, ink in zip(row, column, strict=True)
+    )
+    assert [ink for _, ink in some] == sorted(ink for _, ink in some)
+    assert some[0][1] < some[-1][1]
+
+
+def test_focuses_are_listed_shown_and_asked(page: Page, server: Server, book: Path) -> None:
+    read_file(page, server, book)
+    assert not page.find("#focused").is_displayed()
+    sid = read_file(page, server, book, f"{FOCUS}\nWho went?")
+    assert [one.text for one in page.all("#lanes .what")] == [FOCUS, "Who went?"]
+    drawn(page, server)
+    shown = page.driver.execute_script(INKS, 10, 4)
+    page.press("Show its memory: Who went?")
+    wait_for(lambda: page.driver.execute_script(INKS, 10, 4) != shown, what="the other memory")
+    assert page.find_button("Show its memory: Who went?").get_attribute("aria-pressed") == "true"
+    assert page.find_button(f"Show its memory: {FOCUS}").get_attribute("aria-pressed") == "false"
+    page.press("Ask: Who went?")
+    page.wait("#answers", "% sure")
+    assert page.find("#answers .asked").text == "Who went?"
+    assert server.ask(sid, "Who went?", mode="auto")["lane"] == 1
 
 
 def test_pasted_text_is_read_with_focuses(page: Page, server: Server) -> None:
@@ -59,8 +121,6 @@ def test_pasted_text_is_read_with_focuses(page: Page, server: Server) -> None:
     page.press("Read")
     page.wait("#facts", "read: 5.0 kB")
     assert server.look(page.sid)["focus"] == [FOCUS, "Who went?"]
-    page.press("Who went?")
-    assert page.find_button("Who went?").get_attribute("aria-pressed") == "true"
 
 
 def test_nothing_to_read_is_told(page: Page, server: Server) -> None:
@@ -212,7 +272,7 @@ def test_everybody_can_use_it(
     page.wait("#answers", "% sure")
     page.press("Keep this memory")
     page.wait("#snapshots", "tokens in")
-    page.find("#picture").click()
+    drawn(page, server).click()
     page.wait("#place-title", "Bytes ")
     assert complaints() == "[]"
     assert page.driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")

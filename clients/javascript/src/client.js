@@ -13,6 +13,7 @@ import { Upload } from "./upload.js";
  * @typedef {Wire["AnswersBody"]} Answers
  * @typedef {Wire["TraceBody"]} Trace
  * @typedef {Wire["TimelinePointBody"]} TimelinePoint
+ * @typedef {Wire["MovementsBody"]} Movements
  * @typedef {Partial<Wire["SessionRequest"]>} SessionOptions Fields as on the wire, such as `focus` and `metadata`.
  * @typedef {Omit<Partial<Wire["AnswerRequest"]>, "question" | "questions" | "stream">} AskOptions Fields as on the wire.
  * @typedef {{limit?: number, after?: string}} PageOptions
@@ -266,6 +267,17 @@ export class Client {
     const query = { question, lane, vectors: vectors && "true" };
     const request = { method: "GET", path: session(sessionId, "timeline"), query };
     return (await this.#json({ ...request, patient: true, signal })).points;
+  }
+
+  /**
+   * Tells how far each vector of a lane's memory moved at each segment; in a long text, at a few together.
+   *
+   * @param {string} sessionId
+   * @param {{lane?: number, signal?: AbortSignal}} [options]
+   * @returns {Promise<Movements>}
+   */
+  movements(sessionId, { lane, signal } = {}) {
+    return this.#json({ method: "GET", path: session(sessionId, "movements"), query: { lane }, signal });
   }
 
   /**

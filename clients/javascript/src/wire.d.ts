@@ -316,6 +316,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sessions/{sid}/movements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Movements
+         * @description How far each vector of a lane's memory moved at each segment; for a long text, at a few segments together.
+         */
+        get: operations["get_movements_v1_sessions__sid__movements_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/sessions/{sid}/restore": {
         parameters: {
             query?: never;
@@ -928,6 +948,45 @@ export interface components {
              * @constant
              */
             object: "list";
+        };
+        /**
+         * MovementColumnBody
+         * @description How far a lane's memory moved at a few segments of the text, or at one.
+         */
+        MovementColumnBody: {
+            /**
+             * Bytes
+             * @description Where the text of these ends.
+             */
+            bytes: number;
+            /**
+             * Moved
+             * @description By memory vector: how far it moved, over its length before, at the one of its segments where that was furthest.
+             */
+            moved: number[];
+            /**
+             * Segment
+             * @description How many segments had been read at its end.
+             */
+            segment: number;
+        };
+        /**
+         * MovementsBody
+         * @description How far a lane's memory moved along the text: 512 columns at most.
+         */
+        MovementsBody: {
+            /** Columns */
+            columns: components["schemas"]["MovementColumnBody"][];
+            /**
+             * Segments Each
+             * @description How many segments make a column; the last one may have fewer.
+             */
+            segments_each: number;
+            /**
+             * Start
+             * @description The byte where the first column begins.
+             */
+            start: number;
         };
         /**
          * OpenAIErrorBody
@@ -2464,6 +2523,38 @@ export interface operations {
                         event: string;
                         id: string;
                     };
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    get_movements_v1_sessions__sid__movements_get: {
+        parameters: {
+            query?: {
+                /** @description The lane whose memory it is. */
+                lane?: number;
+            };
+            header?: never;
+            path: {
+                sid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MovementsBody"];
                 };
             };
             401: components["responses"]["Unauthorized"];

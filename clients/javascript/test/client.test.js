@@ -126,6 +126,10 @@ test("the text, and the memory along it", async () => {
   assert.ok(points.length > 1);
   assert.equal(points.at(-1).vectors.length, points.at(-1).moved.length);
   assert.equal(typeof points[0].guess, "string");
+  const moved = await rmt.movements(session.id);
+  assert.deepEqual(moved.columns.map((column) => column.segment), Array.from(moved.columns, (_, at) => at + 1));
+  assert.equal(moved.columns[0].moved.length, points[0].vectors[0].length);
+  await assert.rejects(rmt.movements(session.id, { lane: 1 }), ProblemError);
   const { text, start, end } = await rmt.getText(session.id, { start: 26, end: 60 });
   assert.equal(text, new TextDecoder().decode(BYTES.slice(start, end)));
   const trace = await rmt.trace(session.id, "Where is Mary?");

@@ -21,6 +21,7 @@ from rmt_client.models import (
     Document,
     Health,
     Listener,
+    Movements,
     Page,
     Session,
     Snapshot,
@@ -203,6 +204,10 @@ class Client(BaseClient):
         With `vectors`, each point tells of every memory vector how far it moved.
         """
         return self._call(protocol.timeline(session_id, question=question, lane=lane, vectors=vectors))
+
+    def movements(self, session_id: str, *, lane: int = 0) -> Movements:
+        """Tells how far each vector of a lane's memory moved at each segment; in a long text, at a few together."""
+        return self._call(protocol.movements(session_id, lane=lane))
 
     def get_text(self, session_id: str, *, start: int = 0, end: int | None = None) -> Text:
         """Gives the bytes `start` to `end` of a session's kept text, whole characters of them: 64 KiB at most."""

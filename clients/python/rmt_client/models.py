@@ -197,6 +197,47 @@ class TimelinePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class MovementColumn:
+    """How far a lane's memory moved at a few segments of the text, or at one.
+
+    Attributes:
+        segment: How many segments had been read at its end.
+        bytes: Where the text of these ends.
+        moved: By memory vector: how far it moved, over its length before, at the one of its segments where that was
+            furthest.
+    """
+
+    segment: int
+    bytes: int
+    moved: tuple[float, ...]
+
+    @classmethod
+    def from_json(cls, data: Json) -> MovementColumn:
+        """Reads a column."""
+        return cls(**_common(cls, {**data, "moved": tuple(map(float, data["moved"]))}))
+
+
+@dataclass(frozen=True, slots=True)
+class Movements:
+    """How far a lane's memory moved along the text.
+
+    Attributes:
+        start: The byte where the first column begins.
+        segments_each: How many segments make a column; the last one may have fewer.
+        columns: 512 at most.
+    """
+
+    start: int
+    segments_each: int
+    columns: tuple[MovementColumn, ...]
+
+    @classmethod
+    def from_json(cls, data: Json) -> Movements:
+        """Reads movements."""
+        return cls(**_common(cls, {**data, "columns": tuple(map(MovementColumn.from_json, data["columns"]))}))
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """The point of the text that answers speak for. A snapshot's has no revision."""
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, Unpack
 from urllib.parse import quote
 
 from rmt_client.errors import ProtocolError
-from rmt_client.models import Answers, Document, Health, Page, Session, Snapshot, Text, TimelinePoint, Trace
+from rmt_client.models import Answers, Document, Health, Movements, Page, Session, Snapshot, Text, TimelinePoint, Trace
 from rmt_client.options import AskOptions, SessionOptions
 from rmt_client.wire import BUSY, Call, Request, Response, body, nothing, reads
 
@@ -103,6 +103,12 @@ def timeline(
     params = _given(question=question, lane=None if lane is None else str(lane), vectors="true" if vectors else None)
     request = Request("GET", _session(session_id, "timeline"), params=params, read_timeout_s=None, patient=True)
     return Call(request, reads(lambda data: tuple(map(TimelinePoint.from_json, data["points"])), 200))
+
+
+def movements(session_id: str, *, lane: int) -> Call[Movements]:
+    """Tells how far a lane's memory moved along a session's text."""
+    request = Request("GET", _session(session_id, "movements"), params={"lane": str(lane)})
+    return Call(request, reads(Movements.from_json, 200))
 
 
 def create_snapshot(

@@ -14,13 +14,18 @@ export class Answers {
       const question = byId("question").value.trim();
       if (!question) return;
       byId("question").value = "";
-      app.attempt(() => this.#ask(question, byId("mode").value));
+      this.ask(question);
     });
   }
 
   /** Forgets what was asked of another session. */
   clear() {
     byId("answers").replaceChildren();
+  }
+
+  /** @param {string} question */
+  ask(question) {
+    this.app.attempt(() => this.#ask(question, byId("mode").value));
   }
 
   async #ask(question, mode) {

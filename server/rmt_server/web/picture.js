@@ -3,13 +3,13 @@ import { count } from "./words.js";
 const AXIS_PX = 18;
 
 /**
- * The memory along a document: a column for each kept place, a row for each memory vector, darker where it moved further.
+ * The memory along a document: a column for each segment, or a few, a row for each memory vector, darker where it moved
+ * further.
  *
  * The canvas is a slider, too: arrows move along the columns, Enter chooses.
  */
 export class MemoryPicture {
-  #points = [];
-  #lane = 0;
+  #movements = { start: 0, segments_each: 1, columns: [] };
   #column = 0;
   #found = null;
 
@@ -29,15 +29,21 @@ export class MemoryPicture {
     canvas.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  /**
-   * @param {any[]} points Of the timeline, with `vectors`.
-   * @param {number} lane
-   */
-  show(points, lane) {
-    this.#points = points;
-    this.#lane = lane;
-    this.#column = Math.min(this.#column, Math.max(0, points.length - 1));
+  /** @param {any} movements Of one lane. */
+  show(movements) {
+    const at = this.#columns[this.#column]?.segment ?? 0;
+    this.#movements = movements;
+    const same = this.#columns.findIndex((column) => column.segment >= at); // columns may be fewer than before
+    this.#column = Math.max(0, same);
     this.#draw();
+  }
+
+  get #columns() {
+    return this.#movements.columns;
+  }
+
+  get #last() {
+    return Math.max(0, this.#columns.length - 1);
   }
 
   /** Marks where something was found. @param {[number, number] | null} bytes */
@@ -48,34 +54,34 @@ export class MemoryPicture {
   }
 
   #columnOf(byte) {
-    const column = this.#points.findIndex((point) => point.bytes > byte);
-    return column < 0 ? Math.max(0, this.#points.length - 1) : column;
+    const column = this.#columns.findIndex((one) => one.bytes > byte);
+    return column < 0 ? this.#last : column;
   }
 
   #columnAt(x) {
-    const column = Math.floor((x / this.canvas.clientWidth) * this.#points.length);
-    return Math.min(Math.max(column, 0), Math.max(0, this.#points.length - 1));
+    const column = Math.floor((x / this.canvas.clientWidth) * this.#columns.length);
+    return Math.min(Math.max(column, 0), this.#last);
   }
 
   #chosen() {
     this.#draw();
-    if (this.#points.length > 0) this.choose(this.#startOf(this.#column), this.#points[this.#column].bytes);
+    const chosen = this.#columns[this.#column];
+    if (chosen) this.choose(this.#startOf(this.#column), chosen.bytes);
   }
 
   #startOf(column) {
-    return column > 0 ? this.#points[column - 1].bytes : 0;
+    return column > 0 ? this.#columns[column - 1].bytes : this.#movements.start;
   }
 
   #key(event) {
-    const last = this.#points.length - 1;
     const moves = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
     if (event.key === "Enter" || event.key === " ") this.#chosen();
     else if (event.key === "Home") this.#column = 0;
-    else if (event.key === "End") this.#column = last;
+    else if (event.key === "End") this.#column = this.#last;
     else if (event.key in moves) this.#column += moves[event.key];
     else return;
     event.preventDefault();
-    this.#column = Math.max(0, Math.min(this.#column, last));
+    this.#column = Math.max(0, Math.min(this.#column, this.#last));
     this.#draw();
   }
 
@@ -89,23 +95,24 @@ export class MemoryPicture {
     pen.scale(ratio, ratio);
     const style = getComputedStyle(canvas);
     const ink = (name) => resolved(canvas, style.getPropertyValue(name));
-    const points = this.#points;
+    const columns = this.#columns;
     this.#tell();
-    if (points.length === 0) return;
-    const rows = points.map((point) => point.vectors?.[this.#lane] ?? [point.moved[this.#lane] ?? 0]);
-    const seen = (rows.length > 1 ? rows.slice(1) : rows).flat(); // the first comes from nothing, and would outshine all
-    const [least, most] = [Math.min(...seen), Math.max(...seen)];
-    const shade = (moved) => Math.min(1, Math.max(0, (moved - least) / Math.max(most - least, 1e-9)));
-    const [columnWidth, rowHeight] = [width / points.length, (height - AXIS_PX) / rows[0].length];
+    if (columns.length === 0) return;
+    const rows = columns.map((column) => column.moved);
+    const shade = shades(this.#movements.start === 0 && rows.length > 1 ? rows.slice(1) : rows);
+    const [columnWidth, rowHeight] = [width / columns.length, (height - AXIS_PX) / rows[0].length];
+    const gap = columnWidth > 4 ? 1 / ratio : 0;
+    const x = (column) => Math.round(column * columnWidth * ratio) / ratio;
+    const y = (row) => Math.round(row * rowHeight * ratio) / ratio;
     pen.fillStyle = ink("--accent");
     rows.forEach((row, column) => {
       row.forEach((moved, index) => {
-        pen.globalAlpha = 0.06 + 0.94 * shade(moved);
-        pen.fillRect(column * columnWidth, index * rowHeight, Math.max(columnWidth - 0.5, 0.5), Math.max(rowHeight - 0.5, 0.5));
+        pen.globalAlpha = shade(moved);
+        const [wide, high] = [x(column + 1) - x(column) - gap, y(index + 1) - y(index) - gap];
+        pen.fillRect(x(column), y(index), wide, high);
       });
     });
     pen.globalAlpha = 1;
-    const x = (column) => column * columnWidth;
     if (this.#found) {
       const [from, to] = [this.#columnOf(this.#found[0]), this.#columnOf(Math.max(this.#found[0], this.#found[1] - 1))];
       pen.strokeStyle = ink("--found");
@@ -118,21 +125,29 @@ export class MemoryPicture {
     pen.fillStyle = ink("--quiet");
     pen.font = `12px ${style.fontFamily}`;
     pen.textBaseline = "bottom";
-    pen.fillText("segment 1", 4, height - 2);
-    const end = count(points[points.length - 1].segment);
+    pen.fillText(`segment ${count(columns[0].segment - this.#movements.segments_each + 1)}`, 4, height - 2);
+    const end = count(columns[this.#last].segment);
     pen.fillText(end, width - pen.measureText(end).width - 4, height - 2);
   }
 
   #tell() {
-    const last = Math.max(0, this.#points.length - 1);
-    const point = this.#points[this.#column];
-    const where = point
-      ? `up to segment ${count(point.segment)}, bytes ${count(this.#startOf(this.#column))} to ${count(point.bytes)}`
+    const column = this.#columns[this.#column];
+    const where = column
+      ? `up to segment ${count(column.segment)}, bytes ${count(this.#startOf(this.#column))} to ${count(column.bytes)}`
       : "nothing read yet";
-    this.canvas.setAttribute("aria-valuemax", String(last));
+    this.canvas.setAttribute("aria-valuemax", String(this.#last));
     this.canvas.setAttribute("aria-valuenow", String(this.#column));
     this.canvas.setAttribute("aria-valuetext", where);
   }
+}
+
+/**
+ * How dark a movement is drawn: from the least to the most of some. The first of a text comes from nothing, and is left
+ * out of them, for it would outshine all.
+ */
+function shades(rows) {
+  const [least, most] = [Math.min(...rows.flat()), Math.max(...rows.flat())];
+  return (moved) => 0.06 + 0.94 * Math.min(1, Math.max(0, (moved - least) / Math.max(most - least, 1e-9)));
 }
 
 /** A colour as a canvas understands it: `light-dark()` has to be computed first. */

@@ -14,7 +14,6 @@ export class SessionPage {
   #sending = new Map();
   #session = null;
   #lane = 0;
-  #points = [];
   #speeds = [];
   #drawn = 0;
   #redraw = 0;
@@ -47,7 +46,6 @@ export class SessionPage {
   async show(sessionId) {
     this.leave();
     this.#leaving = new AbortController();
-    this.#points = [];
     this.#speeds = [];
     this.#lane = 0;
     this.#drawn = 0;
@@ -139,20 +137,26 @@ export class SessionPage {
 
   #showLanes() {
     const { focus } = this.#session;
-    byId("lanes").hidden = focus.length < 2;
-    byId("lanes").replaceChildren(
-      ...focus.map((question, lane) => {
-        const button = element("button", { type: "button" }, question);
-        button.setAttribute("aria-pressed", String(lane === this.#lane));
-        button.addEventListener("click", () => {
-          this.#lane = lane;
-          this.#showLanes();
-          this.picture.show(this.#points, lane);
-        });
-        return button;
-      }),
-    );
+    byId("focused").hidden = focus.length === 0;
+    byId("lanes").replaceChildren(...focus.map((question, lane) => this.#laneEntry(question, lane)));
     byId("focuses").replaceChildren(...focus.map((value) => element("option", { value })));
+  }
+
+  /** A focus: its memory can be shown, and it can be asked. */
+  #laneEntry(question, lane) {
+    const show = element("button", { type: "button" }, "Show its memory");
+    show.setAttribute("aria-pressed", String(lane === this.#lane));
+    show.addEventListener("click", () => {
+      for (const other of byId("lanes").querySelectorAll("[aria-pressed]")) {
+        other.setAttribute("aria-pressed", String(other === show));
+      }
+      this.#lane = lane;
+      this.app.attempt(() => this.#showMemory());
+    });
+    const ask = element("button", { type: "button" }, "Ask");
+    ask.addEventListener("click", () => this.answers.ask(question));
+    for (const button of [show, ask]) button.setAttribute("aria-label", `${button.textContent}: ${question}`);
+    return element("li", {}, element("span", { className: "what" }, question), show, ask);
   }
 
   #showMemorySoon() {
@@ -164,8 +168,12 @@ export class SessionPage {
   async #showMemory() {
     this.#drawn = performance.now();
     const { signal } = this.#leaving;
-    this.#points = await this.app.client.timeline(this.id, { vectors: true, signal });
-    this.picture.show(this.#points, this.#lane);
+    const lane = this.#lane;
+    const movements = await this.app.client.movements(this.id, { lane, signal });
+    if (lane !== this.#lane || signal.aborted) return; // another was chosen meanwhile
+    this.picture.show(movements);
+    const each = movements.segments_each;
+    byId("caption-columns").textContent = `Each column is ${each > 1 ? `${count(each)} segments` : "a segment"} of the text`;
   }
 
   async #showText(start, stop, excerpt = "") {

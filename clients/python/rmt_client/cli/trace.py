@@ -10,7 +10,7 @@ import typer
 
 from rmt_client.cli.options import DEFAULT_URL, ApiKey, AsJson, SessionId, Url, connect
 from rmt_client.cli.output import note, one_line, put_json, put_table
-from rmt_client.models import TimelinePoint, Trace
+from rmt_client.models import Movements, TimelinePoint, Trace
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 64
@@ -53,15 +53,20 @@ def timeline(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at the memories that are kept along the text: how far each moved, and what each answers."""
+    """Look at the memories that are kept along the text: how far each moved, and what each answers.
+
+    Drawn, how far the memory moved is shown of all segments, not only of where one is kept.
+    """
     with connect(url, api_key) as rmt:
-        points = rmt.timeline(session, question=question, lane=lane)
+        drawn = plot and not as_json
+        moved = rmt.movements(session, lane=lane or 0) if drawn else None
+        points = () if drawn and not question else rmt.timeline(session, question=question, lane=lane)
     if as_json:
         put_json(points)
-    elif not points:
+    elif moved is not None and moved.columns:
+        typer.echo("\n".join(_drawn(moved, points)))
+    elif moved is not None or not points:
         note("No memories are kept along the text: it is too short, or the server keeps none.")
-    elif plot:
-        typer.echo("\n".join(_drawn(points, question, lane or 0)))
     else:
         head = ["segment", "bytes", "tokens", "moved", *(["confidence", "answer"] if question else [])]
         put_table(head, [_row(point, question, lane) for point in points])
@@ -73,16 +78,19 @@ def _row(point: TimelinePoint, question: str | None, lane: int | None) -> list[o
     return [point.segment, point.bytes, point.tokens, " ".join(f"{one:.3f}" for one in moved), *asked]
 
 
-def _drawn(points: Sequence[TimelinePoint], question: str | None, lane: int) -> list[str]:
-    """Bars from left to right along the text, and below them what the memory answers, where that changes."""
-    last = points[-1].bytes
-    moved = [point.moved[lane] for point in points]
-    lines = [_bars("moved", points, moved, max(moved), last)]
-    if question:
-        lines.append(_bars("confidence", points, [point.confidence or 0.0 for point in points], 1.0, last))
-    lines.append(f"{'':>12} 0{last:>{_WIDTH - 1},} bytes")
+def _drawn(movements: Movements, points: Sequence[TimelinePoint]) -> list[str]:
+    """Bars from left to right along the text, and below them what the memory answers, if asked, where that changes."""
+    columns = movements.columns
+    start, last = movements.start, columns[-1].bytes
+    moved = [sum(column.moved) / len(column.moved) for column in columns]
+    most = max(moved[1:] or moved)  # the first movement comes from nothing, and would outshine all
+    lines = [_bars("moved", [column.bytes for column in columns], moved, most, start, last)]
+    if points:
+        sure = [point.confidence or 0.0 for point in points]
+        lines.append(_bars("confidence", [point.bytes for point in points], sure, 1.0, start, last))
+    lines.append(f"{'':>12} {start:<{_WIDTH // 2},}{last:>{_WIDTH - _WIDTH // 2},} bytes")
     said: str | None = ""
-    for point in points if question else ():
+    for point in points:
         if point.answer != said:
             said = point.answer
             shown = typer.style("does not know", dim=True) if said is None else one_line(said)
@@ -90,14 +98,14 @@ def _drawn(points: Sequence[TimelinePoint], question: str | None, lane: int) -> 
     return lines
 
 
-def _bars(name: str, points: Sequence[TimelinePoint], values: Sequence[float], most: float, last: int) -> str:
-    """One row: each column shows the highest value of the points in its part of the text."""
+def _bars(name: str, ends: Sequence[int], values: Sequence[float], most: float, first: int, last: int) -> str:
+    """One row from byte to byte: each column shows the highest of the values whose part of the text it shows."""
     columns = [0.0] * _WIDTH
     start = 0
-    for point, value in zip(points, values, strict=True):
-        stop = max(start + 1, round(point.bytes / last * _WIDTH))
+    for end, value in zip(ends, values, strict=True):
+        stop = max(start + 1, round((end - first) / max(1, last - first) * _WIDTH))
         for column in range(start, min(stop, _WIDTH)):
-            columns[column] = max(columns[column], value)
+            columns[column] = max(columns[column], min(value, most))
         start = min(stop, _WIDTH - 1)
     top = most or 1.0
     bars = "".join(_BARS[min(len(_BARS) - 1, round(value / top * (len(_BARS) - 1)))] for value in columns)
