@@ -3,12 +3,11 @@
 At a segment a vector moves by the distance between what it was before and what it is after, over its length before.
 """
 
+import struct
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from rmt_model.errors import StateError
 
@@ -17,6 +16,8 @@ __all__ = ["MOST_COLUMNS", "Movements"]
 MOST_COLUMNS = 512
 """As many as a wide screen can show. They take 2 bytes for each memory vector, and 8."""
 _MOST_MOVED = float(np.finfo(np.float16).max)
+_PLACE = struct.Struct("<6q")
+"""Lanes, memory vectors, first segment, first byte, segments read, segments in a column."""
 
 
 class Movements:
@@ -41,16 +42,16 @@ class Movements:
         self.first_segment = self.segments_read = first_segment
         self.first_byte = first_byte
         self.segments_each = 1
-        self._ends = np.zeros(MOST_COLUMNS, np.int64)
-        self._moved = np.zeros((MOST_COLUMNS, lanes, memory_tokens), np.float16)
+        self._columns = np.zeros(MOST_COLUMNS, [("end", "<i8"), ("moved", "<f2", (lanes, memory_tokens))])
 
     def add(self, end_byte: int, moved: NDArray[np.float32]) -> None:
         """Take in the next segment: the byte behind its text, and how far each vector moved, [lanes, M]."""
         if self.segments_read - self.first_segment == MOST_COLUMNS * self.segments_each:
             self._halve()
         column = (self.segments_read - self.first_segment) // self.segments_each
-        self._ends[column] = end_byte
-        np.maximum(self._moved[column], np.minimum(moved, _MOST_MOVED), out=self._moved[column], casting="same_kind")
+        self._columns["end"][column] = end_byte
+        furthest = self._columns["moved"][column]
+        np.maximum(furthest, np.minimum(moved, _MOST_MOVED), out=furthest, casting="same_kind")
         self.segments_read += 1
 
     @property
@@ -63,18 +64,18 @@ class Movements:
     @property
     def ends(self) -> NDArray[np.int64]:
         """The byte behind the text of each column: [columns]."""
-        return self._ends[: len(self.segments)]
+        return self._columns["end"][: len(self.segments)]
 
     @property
     def moved(self) -> NDArray[np.float16]:
         """How far each vector moved, [columns, lanes, M]: at the segment of a column where it moved furthest."""
-        return self._moved[: len(self.segments)]
+        return self._columns["moved"][: len(self.segments)]
 
     def to_bytes(self) -> bytes:
-        """One safetensors file."""
-        place = np.array([self.first_segment, self.first_byte, self.segments_read, self.segments_each], np.int64)
-        content: bytes = save({"place": place, "ends": self.ends, "moved": self.moved})
-        return content
+        """The columns, then what they are of: when one is added, most of the bytes before stay as they are."""
+        _, lanes, memory_tokens = self.moved.shape
+        place = (lanes, memory_tokens, self.first_segment, self.first_byte, self.segments_read, self.segments_each)
+        return self._columns[: len(self.segments)].tobytes() + _PLACE.pack(*place)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -84,20 +85,19 @@ class Movements:
             StateError: It is none of them.
         """
         try:
-            tensors = load(data)
-            first_segment, first_byte, segments_read, segments_each = tensors["place"].tolist()
-            columns, lanes, memory_tokens = tensors["moved"].shape
+            lanes, memory_tokens, first_segment, first_byte, *read = _PLACE.unpack(data[-_PLACE.size :])
             movements = cls(lanes, memory_tokens, first_segment=first_segment, first_byte=first_byte)
-            movements.segments_read, movements.segments_each = segments_read, segments_each
-            movements._ends[:columns] = tensors["ends"]
-            movements._moved[:columns] = tensors["moved"]
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            movements.segments_read, movements.segments_each = read
+            columns = np.frombuffer(data[: -_PLACE.size], movements._columns.dtype)
+            movements._columns[: len(movements.segments)] = columns
+        except (struct.error, ValueError, ZeroDivisionError, MemoryError) as error:
             raise StateError(f"the movements of a memory are damaged: {error}"[:200]) from error
         return movements
 
     def _halve(self) -> None:
         half = MOST_COLUMNS // 2
-        self._ends[:half] = self._ends[1::2]
-        self._moved[:half] = np.maximum(self._moved[::2], self._moved[1::2])
-        self._moved[half:] = 0
+        ends, moved = self._columns["end"], self._columns["moved"]
+        ends[:half] = ends[1::2]
+        moved[:half] = np.maximum(moved[::2], moved[1::2])
+        moved[half:] = 0
         self.segments_each *= 2

@@ -12,7 +12,7 @@
 ``rmt:{tenant:sid}:ends``               list    ids of snapshots that were kept by themselves, the oldest first
 ``rmt:{tenant:sid}:lanes``              hash    lanes that reread the text: name -> state, ``n:name`` -> turn
 ``rmt:{tenant:sid}:timeline``           hash    states along the text, evenly spaced: number of segments -> state
-``rmt:{tenant:sid}:movements``          string  how far its memory moved along the text: opaque safetensors bytes
+``rmt:{tenant:sid}:movements``          string  how far its memory moved along the text: opaque bytes
 ``rmt:{tenant:sid}:events``             stream  the last events of the session, for whoever follows it
 ``rmt:{tenant:snapshot}:snapshot``      hash    a snapshot's record and its state
 ``rmt:{tenant}:sessions``               zset    index of a tenant's sessions, by creation

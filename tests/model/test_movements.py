@@ -56,7 +56,15 @@ def test_they_go_on_from_their_bytes(put_down_after: int) -> None:
 def test_their_size_is_bounded() -> None:
     sizes = [len(read(moved(segments)).to_bytes()) for segments in (MOST_COLUMNS, 4 * MOST_COLUMNS, 16 * MOST_COLUMNS)]
     assert all(before == after for before, after in pairwise(sizes))
-    assert sizes[0] <= MOST_COLUMNS * (8 + 2 * LANES * M) + 512
+    assert sizes[0] <= MOST_COLUMNS * (8 + 2 * LANES * M) + 64
+
+
+def test_most_bytes_stay_when_a_segment_is_added() -> None:
+    """So that no more than the end has to be written."""
+    for segments in (1, 100, MOST_COLUMNS - 1, MOST_COLUMNS + 1, 3 * MOST_COLUMNS):
+        before, after = (read(moved(count)).to_bytes() for count in (segments, segments + 1))
+        same = next(at for at in range(len(after)) if before[at : at + 1] != after[at : at + 1])
+        assert len(after) - same <= 2 * (8 + 2 * LANES * M) + 48
 
 
 def test_a_movement_without_measure_is_a_number_all_the_same() -> None:
@@ -65,7 +73,7 @@ def test_a_movement_without_measure_is_a_number_all_the_same() -> None:
     assert np.isfinite(movements.moved).all()
 
 
-@pytest.mark.parametrize("data", [b"", b"nothing", read(moved(3)).to_bytes()[:-1], Movements(1, 1).to_bytes()[:50]])
+@pytest.mark.parametrize("data", [b"", b"nothing", read(moved(3)).to_bytes()[:-1], read(moved(3)).to_bytes()[1:]])
 def test_what_is_damaged_is_said_to_be(data: bytes) -> None:
     with pytest.raises(StateError, match="movements"):
         Movements.from_bytes(data)

@@ -123,7 +123,10 @@ def test_lanes_of_many_sessions_share_a_step(start_server: ServerFactory, engine
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads cannot choose this elsewhere")
-def test_reading_yields_to_everything_else_where_that_is_wanted(start_server: ServerFactory, engine: Engine) -> None:
+@pytest.mark.parametrize(("settings", "policy"), [({"engine_yields": True}, os.SCHED_IDLE), ({}, os.SCHED_OTHER)])
+def test_reading_yields_to_everything_else_where_that_is_wanted(
+    start_server: ServerFactory, engine: Engine, settings: dict[str, bool], policy: int
+) -> None:
     found: list[int] = []
     read = engine.read
 
@@ -132,12 +135,9 @@ def test_reading_yields_to_everything_else_where_that_is_wanted(start_server: Se
         read(segments)
 
     engine.read = look  # type: ignore[method-assign]
-    start_server(engine, engine_yields=True).read(text(500))
-    assert set(found) == {os.SCHED_IDLE}
+    start_server(engine, **settings).read(text(500))
+    assert set(found) == {policy}
     assert os.sched_getscheduler(threading.get_native_id()) == os.SCHED_OTHER
-    found.clear()
-    start_server(engine).read(text(500))
-    assert set(found) == {os.SCHED_OTHER}
 
 
 # ---------------------------------------------------------------------------- callers who leave, and crowds

@@ -1,19 +1,19 @@
 -- The reader's progress: compare-and-set on (owner, fence, revision).
 -- ARGV: owner, fence, revision, lease_ms, state, read_bytes, tokens, segments, digest, waiting_segments,
---       most states of the timeline, movements, finished document, ...
+--       most states of the timeline, byte of the movements, movements from there on, finished document, ...
 -- -> {'ok', record, bytes more that are kept aside} | {'fenced'} | {'position'}
 local owner, fence, revision, lease_ms, state, position, tokens, segments, digest, waiting = unpack(ARGV, 1, 10)
 if missing() then return NO_SESSION end
 if not held(owner, fence) or get('revision') ~= revision then return FENCED end
 local read, accepted = tonumber(position), number('accepted_bytes')
 if read < number('read_bytes') or read > accepted then return {'position'} end
-for index = 13, #ARGV do
+for index = 14, #ARGV do
   local stop = redis.call('ZSCORE', BOUNDARIES, ARGV[index])
   if not stop or tonumber(stop) > read then return {'position'} end
 end
 
 -- The timeline keeps some states, evenly spaced, where Redis has room for them.
-local most, at, aside, movements = tonumber(ARGV[11]), tonumber(segments), number('aside_bytes') or 0, ARGV[12]
+local most, at, aside = tonumber(ARGV[11]), tonumber(segments), number('aside_bytes') or 0
 local spacing = number('timeline_spacing') or 1
 local due = most > 0 and at >= (number('timeline_last') or 0) + spacing
 local kept = due and type(redis.pcall('HSET', TIMELINE, at, state)) == 'number'
@@ -23,8 +23,11 @@ redis.call('SET', STATE, state)
 redis.call('HINCRBY', SESSION, 'revision', 1)
 set('read_bytes', position, 'tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #state)
 set('waiting_segments', waiting, 'lease_until_ms', now_ms + lease_ms)
-count_aside(#movements - redis.call('STRLEN', MOVEMENTS))
-redis.call('SET', MOVEMENTS, movements)
+
+-- Of the movements only what is new was sent.
+local from, movements, before = tonumber(ARGV[12]), ARGV[13], redis.call('STRLEN', MOVEMENTS)
+if from == 0 then redis.call('SET', MOVEMENTS, movements) else redis.call('SETRANGE', MOVEMENTS, from, movements) end
+count_aside(from + #movements - before)
 
 -- When the timeline has too many, every second one goes.
 if kept then
@@ -42,7 +45,7 @@ if kept then
 end
 
 -- Records of read documents stay for a while: the last so many.
-for index = 13, #ARGV do
+for index = 14, #ARGV do
   local id = ARGV[index]
   local document = load_document(id)
   document.read = true
@@ -69,8 +72,8 @@ if get('keep_text') == '0' then
     set('text_start', origin + block * BLOCK_BYTES)
   end
 end
-if #ARGV > 12 then
-  publish('done', 'documents', table.concat(ARGV, ' ', 13))
+if #ARGV > 13 then
+  publish('done', 'documents', table.concat(ARGV, ' ', 14))
 else
   publish('progress')
 end

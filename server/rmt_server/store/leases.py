@@ -15,6 +15,8 @@ import zlib
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from rmt_server.errors import FencedError, SessionNotFoundError
 from rmt_server.keys import READY, SessionKeys
 from rmt_server.store.codec import fields_of, load_session
@@ -116,7 +118,7 @@ class Leases(Metered):
             state.digest,
             state.waiting_segments,
             timeline_points,
-            movements,
+            *_new_end(lease.movements, movements),
             *finished,
         )
         if answer[0] == "position":
@@ -173,6 +175,15 @@ async def wake_if_pending(redis: Connection, keys: SessionKeys, owner: str = "",
     if pending:
         await wake(redis, keys, now_ms)
     return bool(pending)
+
+
+def _new_end(before: bytes, now: bytes) -> tuple[int, bytes]:
+    """What makes one of the other: the byte from which on to write, and what. What has shrunk is written anew."""
+    if len(now) < len(before):
+        return 0, now
+    differ = np.frombuffer(before, np.uint8) != np.frombuffer(now, np.uint8, len(before))
+    start = int(differ.argmax()) if differ.any() else len(before)
+    return start, now[start:]
 
 
 def _keys(lease: Lease) -> SessionKeys:
