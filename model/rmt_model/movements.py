@@ -49,10 +49,15 @@ class Movements:
         if self.segments_read - self.first_segment == MOST_COLUMNS * self.segments_each:
             self._halve()
         column = (self.segments_read - self.first_segment) // self.segments_each
-        self._columns["end"][column] = end_byte
+        self._columns["end"][column] = max(end_byte, self.end_byte)
         furthest = self._columns["moved"][column]
         np.maximum(furthest, np.minimum(moved, _MOST_MOVED), out=furthest, casting="same_kind")
         self.segments_read += 1
+
+    @property
+    def end_byte(self) -> int:
+        """Where the text of the last column ends."""
+        return int(self.ends[-1]) if len(self.ends) else self.first_byte
 
     @property
     def segments(self) -> NDArray[np.int64]:
@@ -89,7 +94,7 @@ class Movements:
             movements = cls(lanes, memory_tokens, first_segment=first_segment, first_byte=first_byte)
             movements.segments_read, movements.segments_each = read
             columns = np.frombuffer(data[: -_PLACE.size], movements._columns.dtype)
-            movements._columns[: len(movements.segments)] = columns
+            movements._columns[: len(columns)] = columns.reshape(len(movements.segments))
         except (struct.error, ValueError, ZeroDivisionError, MemoryError) as error:
             raise StateError(f"the movements of a memory are damaged: {error}"[:200]) from error
         return movements

@@ -21,6 +21,8 @@ from rich.console import Console
 from rmt_client import Client, Progress
 from rmt_client.cli import main
 from rmt_client.cli.progress import ProgressView, Rate
+from rmt_client.cli.trace import _drawn
+from rmt_client.models import MovementColumn, Movements
 
 from .conftest import API_KEY
 from .faulty_proxy import FaultyProxy, LoseAnswer, Refuse
@@ -305,3 +307,12 @@ def test_the_rate_is_of_the_last_moments() -> None:
     for second in range(2, 30):
         shown = rate.per_s(100, float(second))
     assert shown == 0.0
+
+
+def test_a_peak_is_drawn_where_it_is() -> None:
+    """However many columns there are beside the width of the drawing."""
+    columns = tuple(MovementColumn(at + 1, 100 * (at + 1), (1.0 if at == 256 else 0.1,)) for at in range(512))
+    bars, axis = _drawn(Movements(0, 1, columns), ())
+    drawn = bars.split(maxsplit=1)[1].rpartition(" ")[0]
+    assert [place for place, bar in enumerate(drawn) if bar == max(drawn)] == [len(drawn) // 2]
+    assert axis.endswith("51,200 bytes")

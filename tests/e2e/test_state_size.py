@@ -8,6 +8,7 @@ import redis
 from tests.serving import ServerFactory, text
 
 from rmt_model.engine import Engine
+from rmt_model.movements import MOST_COLUMNS, Movements
 from rmt_server.keys import SessionKeys
 from rmt_server.redis_process.server import EmbeddedRedis
 from rmt_server.store import KEPT_EVENTS
@@ -25,8 +26,8 @@ def test_a_session_is_as_large_after_a_million_tokens_as_after_ten_thousand(
     """10,000 tokens of ordinary text, then 10 MB in one line without a single space.
 
     Compared is the state's size, and the memory that Redis has in use for all keys of the session, of which one
-    document's record may be some bytes longer than another's. Its last events and the states of its timeline are
-    bounded by their number.
+    document's record may be some bytes longer than another's. Its last events, the states of its timeline and the
+    columns of its movements are bounded by their number.
     """
     checkpoint = tiny_checkpoint(base_layers=1, segment_tokens=256)
     server = start_server(make_engine(checkpoint), commit_interval_s=0.5, max_unread_bytes=1 << 20)
@@ -38,7 +39,10 @@ def test_a_session_is_as_large_after_a_million_tokens_as_after_ten_thousand(
             named = SessionKeys("public", sid)
             assert bare.xlen(named.events) <= KEPT_EVENTS
             assert 0 < bare.hlen(named.timeline) <= server.app.state.settings.timeline_points
-            keys = set(named.all()) - {named.events, named.timeline}
+            movements = Movements.from_bytes(bare.get(named.movements))
+            assert movements.segments_read == session["segments"]
+            assert bare.strlen(named.movements) <= MOST_COLUMNS * (8 + 2 * movements.moved.shape[2]) + 64
+            keys = set(named.all()) - {named.events, named.timeline, named.movements}
             used = {key: bare.memory_usage(key, samples=0) for key in keys}
             assert bare.strlen(named.all()[1]) == session["state_bytes"]
         return session["tokens"], {key: size for key, size in used.items() if size}

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from rmt_model.answering import focus_ids
 from rmt_model.engine import Engine
+from rmt_model.errors import StateError
 from rmt_model.movements import Movements
 from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
@@ -274,8 +276,9 @@ class Reading(TextIntoLanes):
 
 def _movements(kept: bytes, state: ReaderState, end_byte: int) -> Movements:
     """Those that were committed with a state, to go on with; of one that came without any, they begin behind it."""
-    movements = Movements.from_bytes(kept) if kept else None
-    if movements is not None and movements.segments_read == state.segments_read:
-        return movements
     lanes, memory_tokens, _ = state.memory.shape
+    with suppress(StateError):  # what is damaged is no reason not to read
+        movements = Movements.from_bytes(kept)
+        if movements.segments_read == state.segments_read and movements.moved.shape[1:] == (lanes, memory_tokens):
+            return movements
     return Movements(lanes, memory_tokens, first_segment=state.segments_read, first_byte=end_byte)

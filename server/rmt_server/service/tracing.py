@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmt_model.answering import Answer, Question, bare
+from rmt_model.errors import StateError
 from rmt_model.movements import Movements
 from rmt_model.state import ReaderState
 from rmt_model.tracing import Trace, lane_alone, memory_only, text_end, trace
@@ -82,8 +83,10 @@ class Tracing:
             UnprocessableError: The lane does not exist.
         """
         _require_lane(await self._store.get_session(tenant, sid), lane)
-        kept = await self._store.movements(tenant, sid)
-        return Movements.from_bytes(kept) if kept else None
+        try:
+            return Movements.from_bytes(await self._store.movements(tenant, sid))
+        except StateError:  # nothing yet, or damaged: the reader begins anew
+            return None
 
     async def trace(
         self, tenant: str, sid: str, question: str, answer: str | None = None, listener: Listener = NOBODY

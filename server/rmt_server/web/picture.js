@@ -1,6 +1,7 @@
 import { count } from "./words.js";
 
 const AXIS_PX = 18;
+const NOTHING = { start: 0, segments_each: 1, columns: [] };
 
 /**
  * The memory along a document: a column for each segment, or a few, a row for each memory vector, darker where it moved
@@ -9,7 +10,7 @@ const AXIS_PX = 18;
  * The canvas is a slider, too: arrows move along the columns, Enter chooses.
  */
 export class MemoryPicture {
-  #movements = { start: 0, segments_each: 1, columns: [] };
+  #movements = NOTHING;
   #column = 0;
   #found = null;
 
@@ -46,10 +47,16 @@ export class MemoryPicture {
     return Math.max(0, this.#columns.length - 1);
   }
 
-  /** Marks where something was found. @param {[number, number] | null} bytes */
+  /** Forgets what it showed. */
+  clear() {
+    this.#found = null;
+    this.show(NOTHING);
+  }
+
+  /** Marks where something was found. @param {[number, number]} bytes */
   mark(bytes) {
     this.#found = bytes;
-    if (bytes) this.#column = this.#columnOf(bytes[0]);
+    this.#column = this.#columnOf(bytes[0]);
     this.#draw();
   }
 

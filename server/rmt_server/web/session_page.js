@@ -51,14 +51,15 @@ export class SessionPage {
     this.#drawn = 0;
     byId("place").hidden = true;
     byId("unfinished").hidden = true;
-    this.picture.mark(null);
+    this.picture.clear();
     this.answers.clear();
     this.#session = await this.app.client.getSession(sessionId);
     byId("title").textContent = this.#session.metadata.title ?? sessionId;
     document.title = `${byId("title").textContent} · rmt-server`;
     this.#showLanes();
     this.#showProgress();
-    await Promise.all([this.#showMemory(), this.snapshots.show(), this.#showUnfinished()]);
+    this.app.attempt(() => this.#showMemory());
+    await Promise.all([this.snapshots.show(), this.#showUnfinished()]);
     this.#follow(this.#leaving.signal);
   }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -83,7 +84,7 @@ def _drawn(movements: Movements, points: Sequence[TimelinePoint]) -> list[str]:
     columns = movements.columns
     start, last = movements.start, columns[-1].bytes
     moved = [sum(column.moved) / len(column.moved) for column in columns]
-    most = max(moved[1:] or moved)  # the first movement comes from nothing, and would outshine all
+    most = max((moved if start else moved[1:]) or moved)  # the first comes from nothing, and would outshine all
     lines = [_bars("moved", [column.bytes for column in columns], moved, most, start, last)]
     if points:
         sure = [point.confidence or 0.0 for point in points]
@@ -101,12 +102,11 @@ def _drawn(movements: Movements, points: Sequence[TimelinePoint]) -> list[str]:
 def _bars(name: str, ends: Sequence[int], values: Sequence[float], most: float, first: int, last: int) -> str:
     """One row from byte to byte: each column shows the highest of the values whose part of the text it shows."""
     columns = [0.0] * _WIDTH
-    start = 0
-    for end, value in zip(ends, values, strict=True):
-        stop = max(start + 1, round((end - first) / max(1, last - first) * _WIDTH))
-        for column in range(start, min(stop, _WIDTH)):
+    places = [(end - first) / max(1, last - first) * _WIDTH for end in ends]
+    for begin, end, value in zip([0.0, *places], places, values, strict=False):
+        start = min(max(0, int(begin)), _WIDTH - 1)
+        for column in range(start, min(max(start + 1, math.ceil(end)), _WIDTH)):
             columns[column] = max(columns[column], min(value, most))
-        start = min(stop, _WIDTH - 1)
     top = most or 1.0
     bars = "".join(_BARS[min(len(_BARS) - 1, round(value / top * (len(_BARS) - 1)))] for value in columns)
     shown = (
