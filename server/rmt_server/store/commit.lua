@@ -24,10 +24,12 @@ redis.call('HINCRBY', SESSION, 'revision', 1)
 set('read_bytes', position, 'tokens', tokens, 'segments', segments, 'digest', digest, 'state_bytes', #state)
 set('waiting_segments', waiting, 'lease_until_ms', now_ms + lease_ms)
 
--- Of the movements only what is new was sent.
+-- Of the movements only what is new was sent. Where what is before is gone, they begin anew with the next lease.
 local from, movements, before = tonumber(ARGV[12]), ARGV[13], redis.call('STRLEN', MOVEMENTS)
-if from == 0 then redis.call('SET', MOVEMENTS, movements) else redis.call('SETRANGE', MOVEMENTS, from, movements) end
-count_aside(from + #movements - before)
+if from == 0 then redis.call('SET', MOVEMENTS, movements)
+elseif from <= before then redis.call('SETRANGE', MOVEMENTS, from, movements)
+else redis.call('UNLINK', MOVEMENTS) end
+count_aside(redis.call('STRLEN', MOVEMENTS) - before)
 
 -- When the timeline has too many, every second one goes.
 if kept then
