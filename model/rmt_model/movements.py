@@ -49,7 +49,7 @@ class Movements:
         if self.segments_read - self.first_segment == MOST_COLUMNS * self.segments_each:
             self._halve()
         column = (self.segments_read - self.first_segment) // self.segments_each
-        self._columns["end"][column] = max(end_byte, self.end_byte)
+        self._columns["end"][column] = end_byte
         furthest = self._columns["moved"][column]
         np.maximum(furthest, np.minimum(moved, _MOST_MOVED), out=furthest, casting="same_kind")
         self.segments_read += 1

@@ -32,11 +32,14 @@ class Reader:
         segments_read: Segments that were taken.
         tokens_read: Tokens of these.
         documents_read: Documents that have ended.
-        end_byte: The byte behind the text of the last segment that was taken; see `TextTokenizer.ends`. Of those that
-            a state brings along, it may lie before it by what stands between documents.
+        end_byte: The byte behind the text of the last segment that was taken; see `TextTokenizer.ends`. Of segments
+            that a state brings along, it may be off by what stands between documents.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, segment_tokens: int, state: ReaderState) -> None:
+    def __init__(
+        self, tokenizer: TextTokenizer, segment_tokens: int, state: ReaderState, end_byte: int | None = None
+    ) -> None:
+        """Go on from a state, whose `end_byte` is as given; None works it out from the tokens that it brings along."""
         self._state = state
         self._tokenizer = tokenizer
         self._stream = StreamingTokenizer(tokenizer, state.tokenizer)
@@ -48,7 +51,8 @@ class Reader:
         self.segments_read = state.segments_read
         self.tokens_read = state.tokens_read
         self.documents_read = state.documents_read
-        self._spelled_bytes = self._fixed_bytes - tokenizer.length(state.pending)
+        before = self._fixed_bytes - tokenizer.length(state.pending)
+        self._spelled_bytes = before if end_byte is None else end_byte
         self.end_byte = max(0, self._spelled_bytes)
         self._push(state.pending, self._fixed_bytes)
 

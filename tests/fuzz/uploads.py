@@ -268,8 +268,15 @@ def _commit(rng: random.Random, pair: Pair) -> str:
     if rng.random() < 0.1:
         finished = rng.choice((finished[:-1], [name for name, _ in ends], [*finished, "unknown"]))
     state = _state(position, rng.randbytes(rng.choice((0, 5, 100))))
-    kept = {"timeline_points": _TIMELINE_POINTS, "movements": rng.randbytes(rng.choice((0, 5, 100)))}
+    kept = {"timeline_points": _TIMELINE_POINTS, "movements": _grown(rng, pair.model.moved)}
     return pair.both_leased("commit", _which(rng, pair), state, tuple(finished), **kept)
+
+
+def _grown(rng: random.Random, moved: bytes) -> bytes:
+    """Movements that have grown at their end, that have shrunk, or others."""
+    return moved[: rng.choice((0, 3, rng.randrange(len(moved) + 1), len(moved)))] + rng.randbytes(
+        rng.choice((0, 5, 100))
+    )
 
 
 def _renew(rng: random.Random, pair: Pair) -> str:

@@ -101,6 +101,29 @@ def test_any_cut_and_any_rest_give_the_same_segments_and_state(
 
 
 @settings(max_examples=60, deadline=None)
+@given(documents_and_cuts())
+def test_ends_never_go_back_where_a_reader_goes_on_from_the_last_one(
+    text_tokenizer: TextTokenizer, given_: tuple[list[bytes], list[bytes | None]]
+) -> None:
+    """With segments that wait in the state, and what stands between documents among them."""
+    documents, pieces = given_
+    reader = Reader(text_tokenizer, S, ReaderState("f", (), MEMORY))
+    ends = [0]
+    for piece in pieces:
+        reader.finish_document() if piece is END else reader.feed(piece)
+        if reader.waiting:
+            reader.take()
+            ends.append(reader.end_byte)
+        reader = Reader(text_tokenizer, S, reader.state(MEMORY), reader.end_byte)
+        assert reader.end_byte == ends[-1]
+    while reader.waiting:
+        reader.take()
+        ends.append(reader.end_byte)
+    assert ends == sorted(ends)
+    assert ends[-1] <= sum(map(len, documents))
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=3))
 def test_the_tokens_are_those_of_the_documents_and_what_stands_between(
     text_tokenizer: TextTokenizer, texts: list[str]

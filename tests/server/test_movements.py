@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.conftest import StoreBench, stored_state
-from tests.serving import Server, text
+from tests.serving import Server, ServerFactory, text
 
 from rmt_model.answering import focus_ids
-from rmt_model.engine import Engine
+from rmt_model.engine import KEPT_MOVEMENTS, Engine
 from rmt_model.movements import MOST_COLUMNS
 from rmt_model.reader import Reader
 from rmt_model.types import LaneSegment
@@ -67,6 +67,17 @@ def test_a_long_text_has_several_segments_a_column(server: Server, engine: Engin
     assert [column["bytes"] for column in found["columns"]] == [*ends[1::2], *ends[len(ends) - len(ends) % 2 :]]
     furthest = [moved[start : start + 2, 0].max(0) for start in range(0, len(moved), 2)]
     np.testing.assert_allclose([column["moved"] for column in found["columns"]], furthest, rtol=5e-3, atol=1e-4)
+
+
+def test_a_commit_may_have_more_segments_than_the_device_keeps(start_server: ServerFactory, engine: Engine) -> None:
+    """And each lane's are its own; the session commits once, at the end."""
+    server, data = start_server(commit_interval_s=60.0), text(30_000)
+    sid = server.read(data, focus=FOCUS)
+    _, moved = computed(engine, data, focus=FOCUS)
+    assert len(moved) > 3 * KEPT_MOVEMENTS
+    for lane in range(2):
+        columns = movements(server, sid, lane)["columns"]
+        np.testing.assert_allclose([one["moved"] for one in columns], moved[:, lane], rtol=5e-3, atol=1e-4)
 
 
 def test_a_fork_begins_where_its_snapshot_stands(server: Server, engine: Engine) -> None:

@@ -45,13 +45,11 @@ class Progress:
 
     Attributes:
         state: The reader's state.
-        waiting_segments: How many segments in it were not read yet.
         finished: Documents that ended in it.
         movements: How far the memory moved up to it.
     """
 
-    state: ReaderState
-    waiting_segments: int
+    state: StoredState
     finished: tuple[str, ...]
     movements: bytes
 
@@ -67,11 +65,11 @@ class TextIntoLanes(ABC):
         exhausted: Whether there is no more text to fetch.
     """
 
-    def __init__(self, engine: Engine, state: ReaderState) -> None:
+    def __init__(self, engine: Engine, state: ReaderState, end_byte: int | None = None) -> None:
         segment_tokens = engine.checkpoint.config.segment_tokens
         self.exhausted = False
         self._piece_bytes = min(PIECE_BYTES, LOOKAHEAD_SEGMENTS * segment_tokens * _TOKEN_BYTES)
-        self._reader = Reader(engine.text_tokenizer, segment_tokens, state)
+        self._reader = Reader(engine.text_tokenizer, segment_tokens, state, end_byte)
         self._prefixes = [focus_ids(engine, state, lane) for lane in range(state.lanes)]
         self.step_tokens = sum(map(len, self._prefixes)) + state.lanes * engine.checkpoint.config.segment_positions
         self._fed = asyncio.Lock()
@@ -126,7 +124,8 @@ class Reading(TextIntoLanes):
 
     def __init__(self, store: Store, engine: Engine, lease: Lease) -> None:
         state = ReaderState.from_bytes(lease.state.blob)
-        super().__init__(engine, state)
+        moved = _kept_movements(lease.movements, state)
+        super().__init__(engine, state, moved.end_byte if moved else None)
         self.lease = lease
         self.since_s = self.contact_s = time.monotonic()
         self._store = store
@@ -134,7 +133,9 @@ class Reading(TextIntoLanes):
         self._ends = asyncio.Lock()
         self._ended: str | None = None
         self._kept_ends: deque[tuple[str, StoredState]] = deque(maxlen=lease.session.auto_snapshots)
-        self._movements = _movements(lease.movements, state, self._reader.end_byte)
+        self._movements = moved or Movements(
+            *state.memory.shape[:2], first_segment=state.segments_read, first_byte=self._reader.end_byte
+        )
         self._unheard_ends: list[int] = []
 
     @property
@@ -156,7 +157,7 @@ class Reading(TextIntoLanes):
         """Keep the state as it is now for a snapshot, with the lanes' memory; the last so many stay."""
         assert self._ended is not None  # noqa: S101 - it is asked for
         async with self._fed:
-            self._kept_ends.append((self._ended, stored(self._reader.state(memory), self._reader.waiting)))
+            self._kept_ends.append((self._ended, self._stored(memory)))
         self._ended = None
 
     @property
@@ -222,10 +223,13 @@ class Reading(TextIntoLanes):
         """
         async with self._fed:
             finished = tuple(one for one in self._finished if one != self._ended)
-            return Progress(self._reader.state(memory), self._reader.waiting, finished, self._movements.to_bytes())
+            return Progress(self._stored(memory), finished, self._movements.to_bytes())
 
-    async def commit(self, state: StoredState, progress: Progress, timeline_points: int) -> float:
-        """Store progress, whose state is this, and compress some of the text that is read and kept.
+    def _stored(self, memory: NDArray[np.float32]) -> StoredState:
+        return stored(self._reader.state(memory), self._reader.waiting)
+
+    async def commit(self, progress: Progress, timeline_points: int) -> float:
+        """Store what `progress` gave, and compress some of the text that is read and kept.
 
         The session's timeline keeps at most so many states.
 
@@ -241,7 +245,7 @@ class Reading(TextIntoLanes):
             try:
                 self.lease = await self._store.commit(
                     self.lease,
-                    state,
+                    progress.state,
                     progress.finished,
                     timeline_points=timeline_points,
                     movements=progress.movements,
@@ -274,11 +278,10 @@ class Reading(TextIntoLanes):
         self.contact_s = time.monotonic()
 
 
-def _movements(kept: bytes, state: ReaderState, end_byte: int) -> Movements:
-    """Those that were committed with a state, to go on with; of one that came without any, they begin behind it."""
-    lanes, memory_tokens, _ = state.memory.shape
-    with suppress(StateError):  # what is damaged is no reason not to read
+def _kept_movements(kept: bytes, state: ReaderState) -> Movements | None:
+    """Those that were committed with a state; None where they are not of it, or damaged: no reason not to read."""
+    with suppress(StateError):
         movements = Movements.from_bytes(kept)
-        if movements.segments_read == state.segments_read and movements.moved.shape[1:] == (lanes, memory_tokens):
+        if (movements.segments_read, *movements.moved.shape[1:]) == (state.segments_read, *state.memory.shape[:2]):
             return movements
-    return Movements(lanes, memory_tokens, first_segment=state.segments_read, first_byte=end_byte)
+    return None

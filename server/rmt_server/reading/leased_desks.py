@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from rmt_server.errors import FencedError, RmtServerError, StoreUnavailableError
 from rmt_server.logs import about_session
 from rmt_server.metrics import Metrics
 from rmt_server.reading.desk import LeasedDesk
-from rmt_server.reading.lanes import Progress, Reading, stored
+from rmt_server.reading.lanes import Progress, Reading
 from rmt_server.reading.replica import Replica
 from rmt_server.reading.turns import Turns
 from rmt_server.reading.workroom import Workroom
@@ -180,10 +179,11 @@ class LeasedDesks:
     async def archive(self) -> None:
         """Commit what is due beside the next step, fetch text ahead, and let go of sessions that are read."""
         desks = [desk for desk in list(self._desks.values()) if self._settle(desk)]
-        await self._hear_moved([desk for desk in desks if desk.reading.unheard_segments == KEPT_MOVEMENTS])
+        if full := [desk for desk in desks if desk.reading.unheard_segments == KEPT_MOVEMENTS]:
+            await self._memories(full)
         for desk in desks:
             if desk.reading.wants_end_kept:
-                await desk.reading.keep_end(await self._memory(desk))
+                await desk.reading.keep_end(*await self._memories([desk]))
         await self.commit_due(desks)
         for desk in desks:
             if desk.wants_refill:
@@ -192,18 +192,15 @@ class LeasedDesks:
                 self._forget(desk)
                 self._workroom.send_out(self._let_go(desk.reading.lease))
 
-    async def _memory(self, *desks: LeasedDesk) -> NDArray[np.float32]:
-        """The memory of all lanes of these, one after another."""
+    async def _memories(self, desks: Sequence[LeasedDesk]) -> list[NDArray[np.float32]]:
+        """The memory of each, which learns how far that moved: one visit to the engine."""
         slots = [slot for desk in desks for slot in desk.reading.slots]
-        return await self._workroom.on_engine(partial(self._engine.memory, slots))
-
-    async def _hear_moved(self, desks: Sequence[LeasedDesk]) -> None:
-        """Tell each reading how far its memory moved at the last segments."""
-        if desks:
-            slots = [slot for desk in desks for slot in desk.reading.slots]
-            moved = iter(await self._workroom.on_engine(partial(self._engine.moved, slots)))
-            for desk in desks:
-                desk.reading.hear_moved([next(moved) for _ in desk.reading.slots])
+        memory, moved = await self._workroom.on_engine(lambda: (self._engine.memory(slots), self._engine.moved(slots)))
+        memories = np.split(memory, np.cumsum([len(desk.reading.slots) for desk in desks])[:-1])
+        lanes = iter(moved)
+        for desk in desks:
+            desk.reading.hear_moved([next(lanes) for _ in desk.reading.slots])
+        return memories
 
     def _settle(self, desk: LeasedDesk) -> bool:
         """Take the results of what ran beside the engine; False when the reading had to be dropped."""
@@ -220,9 +217,7 @@ class LeasedDesks:
         due = [desk for desk in desks if self._is_due(desk, now)]
         if not due:
             return
-        await self._hear_moved(due)
-        lanes = np.cumsum([len(desk.reading.slots) for desk in due])[:-1]
-        for desk, memory in zip(due, np.split(await self._memory(*due), lanes), strict=True):
+        for desk, memory in zip(due, await self._memories(due), strict=True):
             progress = await desk.reading.progress(memory)
             if desk.commit is None:  # else a renewal began meanwhile: the commit is due again when that has ended
                 desk.committed_s = now
@@ -238,11 +233,11 @@ class LeasedDesks:
     async def _commit(self, desk: LeasedDesk, progress: Progress) -> None:
         """Store progress; in a trace it follows the session's last step."""
         tenant, session_id = desk.reading.key
-        state = stored(progress.state, progress.waiting_segments)
+        state = progress.state
         facts: Attributes = {"rmt.tenant": tenant, "rmt.session_id": session_id, "rmt.read_bytes": state.read_bytes}
         with span("commit", facts, after=(desk.step,)):
             points = min(self._settings.timeline_points, self._settings.max_timeline_bytes // len(state.blob))
-            store_s = await desk.reading.commit(state, progress, points)
+            store_s = await desk.reading.commit(progress, points)
         self._notify(desk.reading.key)
         self._metrics.commit_seconds.observe(store_s)
         self._metrics.state_bytes.observe(len(state.blob))
@@ -256,10 +251,9 @@ class LeasedDesks:
                     if task is not None:
                         await task
                 if desk.reading.wants_end_kept:
-                    await desk.reading.keep_end(await self._memory(desk))
+                    await desk.reading.keep_end(*await self._memories([desk]))
                 if desk.reading.has_news:
-                    await self._hear_moved([desk])
-                    await self._commit(desk, await desk.reading.progress(await self._memory(desk)))
+                    await self._commit(desk, await desk.reading.progress(*await self._memories([desk])))
             except (RmtServerError, RmtModelError) as error:
                 self._drop(desk, error)
             else:
