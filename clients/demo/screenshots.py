@@ -40,7 +40,7 @@ def main() -> None:
             _read(browser, url, book)
             _wait(lambda: _said(browser, "#facts").startswith("read: "), 600)
             _ask(browser, FOCUSED[0].question)
-            _shoot(browser, options.out / "page.png", 1060)
+            _shoot(browser, options.out / "page.png", 1290)
         finally:
             browser.quit()
 
