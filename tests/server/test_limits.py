@@ -63,6 +63,7 @@ TESTS = {
     "`RMT_AUTO_SNAPSHOTS`": "test_snapshots.py::test_only_the_last_are_kept",
     "`RMT_TIMELINE_POINTS`": "test_tracing.py::test_a_timeline_is_evenly_spaced_and_bounded",
     "`RMT_MAX_TIMELINE_BYTES`": "test_tracing.py::test_its_size_is_bounded_too",
+    "movements of a session": "test_movements.py::test_a_long_text_has_several_segments_a_column",
     "`RMT_CHAT_TTL_S`": "test_limits.py::test_what_a_chat_has_read_goes_after_its_time",
     "`RMT_MAX_DOCUMENT_BYTES`": "test_refusals.py::test_exactly_the_limit_is_accepted",
     "`RMT_MAX_CONNECTIONS`": "test_protocol.py::test_as_many_connections_as_allowed_are_served_and_one_more_is_not",
