@@ -16,8 +16,8 @@ __all__ = ["MOST_COLUMNS", "Movements"]
 MOST_COLUMNS = 512
 """As many as a wide screen can show. They take 2 bytes for each memory vector, and 8."""
 _MOST_MOVED = float(np.finfo(np.float16).max)
-_PLACE = struct.Struct("<6q")
-"""Lanes, memory vectors, first segment, first byte, segments read, segments in a column."""
+_PLACE = struct.Struct("<6q32s")
+"""Lanes, memory vectors, first segment, first byte, segments read, segments in a column, digest of the text."""
 
 
 class Movements:
@@ -51,7 +51,7 @@ class Movements:
         column = (self.segments_read - self.first_segment) // self.segments_each
         self._columns["end"][column] = end_byte
         furthest = self._columns["moved"][column]
-        np.maximum(furthest, np.minimum(moved, _MOST_MOVED), out=furthest, casting="same_kind")
+        np.maximum(furthest, np.fmin(moved, _MOST_MOVED), out=furthest, casting="same_kind")
         self.segments_read += 1
 
     @property
@@ -76,27 +76,33 @@ class Movements:
         """How far each vector moved, [columns, lanes, M]: at the segment of a column where it moved furthest."""
         return self._columns["moved"][: len(self.segments)]
 
-    def to_bytes(self) -> bytes:
-        """The columns, then what they are of: when one is added, most of the bytes before stay as they are."""
+    def to_bytes(self, digest: str) -> bytes:
+        """The columns, then what they are of: when one is added, most of the bytes before stay as they are.
+
+        Args:
+            digest: Of the text that is read, in hexadecimal, as its state has it.
+        """
         _, lanes, memory_tokens = self.moved.shape
         place = (lanes, memory_tokens, self.first_segment, self.first_byte, self.segments_read, self.segments_each)
-        return self._columns[: len(self.segments)].tobytes() + _PLACE.pack(*place)
+        return self._columns[: len(self.segments)].tobytes() + _PLACE.pack(*place, bytes.fromhex(digest))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, digest: str) -> Self:
         """Read movements back.
 
         Raises:
-            StateError: It is none of them.
+            StateError: It is none of them, or they are of another text than the one with this digest.
         """
         try:
-            lanes, memory_tokens, first_segment, first_byte, *read = _PLACE.unpack(data[-_PLACE.size :])
+            lanes, memory_tokens, first_segment, first_byte, *read, text = _PLACE.unpack(data[-_PLACE.size :])
             movements = cls(lanes, memory_tokens, first_segment=first_segment, first_byte=first_byte)
             movements.segments_read, movements.segments_each = read
             columns = np.frombuffer(data[: -_PLACE.size], movements._columns.dtype)
             movements._columns[: len(columns)] = columns.reshape(len(movements.segments))
         except (struct.error, ValueError, ZeroDivisionError, MemoryError) as error:
             raise StateError(f"the movements of a memory are damaged: {error}"[:200]) from error
+        if text.hex() != digest:
+            raise StateError(f"the movements are of another text: its digest is {text.hex()}, not {digest}")
         return movements
 
     def _halve(self) -> None:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rmt_model.digest import StreamDigest
 from rmt_model.segmenter import Segmenter
 from rmt_model.state import ReaderState
-from rmt_model.tokenizer import Block, StreamingTokenizer, TextTokenizer
+from rmt_model.tokenizer import Block, StreamingTokenizer, TextTokenizer, TokenizerState
 
-__all__ = ["DOCUMENT_SEPARATOR", "MAX_HELD_CHARS", "Reader"]
+__all__ = ["DOCUMENT_SEPARATOR", "MAX_HELD_CHARS", "Reader", "text_end"]
 
 DOCUMENT_SEPARATOR = "\n\n"
 """Stands between two documents of one session, as tokens; it is not counted as bytes read."""
@@ -51,8 +51,7 @@ class Reader:
         self.segments_read = state.segments_read
         self.tokens_read = state.tokens_read
         self.documents_read = state.documents_read
-        before = self._fixed_bytes - tokenizer.length(state.pending)
-        self._spelled_bytes = before if end_byte is None else end_byte
+        self._spelled_bytes = _tokens_end(tokenizer, state) if end_byte is None else end_byte
         self.end_byte = max(0, self._spelled_bytes)
         self._push(state.pending, self._fixed_bytes)
 
@@ -125,8 +124,7 @@ class Reader:
     @property
     def _fixed_bytes(self) -> int:
         """The bytes that have become tokens: all but what is held back."""
-        stream = self._stream.state
-        return self.bytes_read - len(stream.held.encode()) - len(stream.undecoded)
+        return self.bytes_read - _held_bytes(self._stream.state)
 
     def _push(self, token_ids: Sequence[int], stop: int) -> None:
         """Cut tokens into segments; they spell the text up to byte `stop`."""
@@ -135,3 +133,29 @@ class Reader:
         ends = self._tokenizer.ends(token_ids, self._spelled_bytes, stop)[first :: self._segment_tokens]
         self._segments.extend(zip(segments, ends.clip(min=0).tolist(), strict=True))
         self._spelled_bytes = stop
+
+
+def text_end(tokenizer: TextTokenizer, state: ReaderState, document_ends: Sequence[int] = ()) -> int:
+    """The byte of the text behind the last segment in the memory; see `TextTokenizer.length`.
+
+    Args:
+        tokenizer: Knows what tokens spell.
+        state: The state.
+        document_ends: Where documents end: what stands between two of them are tokens, but no bytes.
+    """
+    end = _tokens_end(tokenizer, state)
+    for boundary in sorted({one for one in document_ends if one < state.bytes_read}, reverse=True):
+        if boundary < end:
+            break
+        end = min(end + len(DOCUMENT_SEPARATOR), boundary)
+    return max(0, end)
+
+
+def _tokens_end(tokenizer: TextTokenizer, state: ReaderState) -> int:
+    """The same, too low by what stands between documents, even below 0."""
+    return state.bytes_read - _held_bytes(state.tokenizer) - tokenizer.length(state.pending)
+
+
+def _held_bytes(stream: TokenizerState) -> int:
+    """The bytes that have not become tokens yet."""
+    return len(stream.held.encode()) + len(stream.undecoded)

@@ -14,11 +14,11 @@ from typing import Protocol
 
 from rmt_model.answering import Answer, Question, bare
 from rmt_model.engine import Engine
-from rmt_model.reader import DOCUMENT_SEPARATOR
+from rmt_model.reader import text_end
 from rmt_model.state import ReaderState
 from rmt_model.tokenizer import TokenizerState
 
-__all__ = ["KEPT_ALONG", "Probe", "Prober", "Trace", "lane_alone", "memory_only", "text_end", "trace"]
+__all__ = ["KEPT_ALONG", "Probe", "Prober", "Trace", "lane_alone", "memory_only", "trace"]
 
 KEPT_ALONG = 32
 """How many memories are kept while an interval is read once more."""
@@ -94,7 +94,7 @@ async def trace(
         points: States of one lane along the text, in order: the first has read nothing, the last all.
         question: What is asked.
         answer: What to trace; None traces what the last point answers.
-        document_ends: See `text_end`.
+        document_ends: See `rmt_model.reader.text_end`.
     """
     last = points[-1]
     (now,) = await prober.ask([last], question)
@@ -124,25 +124,6 @@ def lane_alone(state: ReaderState, lane: int) -> ReaderState:
 def memory_only(state: ReaderState) -> ReaderState:
     """The same memory, without the text that waits to be read into it: what it says, it knows."""
     return replace(state, pending=(), tokenizer=TokenizerState(bytes_fed=state.tokenizer.bytes_fed))
-
-
-def text_end(engine: Engine, state: ReaderState, document_ends: Sequence[int] = ()) -> int:
-    """The byte of the text behind the last segment in the memory.
-
-    It is exact to the character for tokenizers whose tokens spell the text as it is, which those of bytes do.
-
-    Args:
-        engine: Knows what tokens say.
-        state: The state.
-        document_ends: Where documents end, in order: what stands between two of them are tokens, but no bytes.
-    """
-    waiting = engine.checkpoint.text_of(state.pending).encode(errors="replace")
-    end = state.bytes_read - len(state.tokenizer.held.encode()) - len(state.tokenizer.undecoded) - len(waiting)
-    for boundary in sorted({one for one in document_ends if one < state.bytes_read}, reverse=True):
-        if boundary < end:
-            break
-        end = min(end + len(DOCUMENT_SEPARATOR), boundary)
-    return max(0, end)
 
 
 class _Search:
@@ -216,7 +197,7 @@ class _Search:
         return replace(state, memory=self._engine.fresh_state(state.focus).memory)
 
     def _end(self, state: ReaderState) -> int:
-        return text_end(self._engine, state, self._document_ends)
+        return text_end(self._engine.text_tokenizer, state, self._document_ends)
 
     @property
     def _probes(self) -> list[Probe]:

@@ -39,9 +39,9 @@ def test_a_session_is_as_large_after_a_million_tokens_as_after_ten_thousand(
             named = SessionKeys("public", sid)
             assert bare.xlen(named.events) <= KEPT_EVENTS
             assert 0 < bare.hlen(named.timeline) <= server.app.state.settings.timeline_points
-            movements = Movements.from_bytes(bare.get(named.movements))
+            movements = Movements.from_bytes(bare.get(named.movements), session["digest"])
             assert movements.segments_read == session["segments"]
-            assert bare.strlen(named.movements) <= MOST_COLUMNS * (8 + 2 * movements.moved.shape[2]) + 64
+            assert bare.strlen(named.movements) <= MOST_COLUMNS * (8 + 2 * movements.moved.shape[2]) + 80
             keys = set(named.all()) - {named.events, named.timeline, named.movements}
             used = {key: bare.memory_usage(key, samples=0) for key in keys}
             assert bare.strlen(named.all()[1]) == session["state_bytes"]

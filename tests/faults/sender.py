@@ -143,6 +143,7 @@ class Sender:
         }
         if (found := {name: session[name] for name in wanted}) != wanted:
             raise LostError(f"{self._path}: {found}, should be {wanted}")
+        self._compare_movements(state)
         asked = {"questions": list(self._plan.questions), "max_tokens": ANSWER_TOKENS}
         answered = self._wire.call("POST", f"{self._path}/answers", json=asked)
         self._whole.check(self._world.losses())
@@ -151,6 +152,17 @@ class Sender:
         right = self._oracle.answers(state, self._plan.questions)
         if answers != right:
             raise LostError(f"{self._path}: answers {answers}, should be {right}")
+
+    def _compare_movements(self, state: ReaderState) -> None:
+        """Every segment since the session began, or was restored, is in them."""
+        answered = self._wire.call("GET", f"{self._path}/movements")
+        self._whole.check(self._world.losses())
+        movements = answered.expect(200).response.json()
+        first, each = self._base.segments_read, movements["segments_each"]
+        wanted = [min(at + each, state.segments_read) for at in range(first, state.segments_read, each)]
+        if (found := [column["segment"] for column in movements["columns"]]) != wanted:
+            raise LostError(f"{self._path}: movements at segments {found}, should be {wanted}")
+        self._tally["movements compared"] += len(wanted)
 
     def _wait_until_read(self) -> tuple[dict[str, Any], str]:
         """The session and its ETag, when all of its text has been read."""

@@ -234,8 +234,8 @@ class UploadModel:
     def timeline(self, tenant: str, sid: str) -> list[tuple[int, bytes]]:
         return sorted(self.states_along.items())
 
-    def movements(self, tenant: str, sid: str) -> bytes:
-        return self.moved
+    def movements(self, tenant: str, sid: str) -> tuple[SessionRecord, bytes]:
+        return self.get_session(tenant, sid), self.moved
 
     def commit(
         self, lease: Lease, state: StoredState, finished: tuple[str, ...], *, timeline_points: int, movements: bytes

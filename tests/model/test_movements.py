@@ -10,6 +10,7 @@ from rmt_model.errors import StateError
 from rmt_model.movements import MOST_COLUMNS, Movements
 
 LANES, M = 2, 3
+DIGEST = "ab" * 32
 FIRST_SEGMENT, FIRST_BYTE = 7, 7000
 
 
@@ -22,6 +23,9 @@ def read(every: NDArray[np.float32]) -> Movements:
     for number, one in enumerate(every, 1):
         movements.add(FIRST_BYTE + 1000 * number, one)
     return movements
+
+
+KEPT = read(moved(3)).to_bytes(DIGEST)
 
 
 @pytest.mark.parametrize(
@@ -47,33 +51,39 @@ def test_a_column_is_the_furthest_of_its_segments(segments: int, each: int) -> N
 @pytest.mark.parametrize("put_down_after", [0, 1, 300, MOST_COLUMNS, MOST_COLUMNS + 1, 1500])
 def test_they_go_on_from_their_bytes(put_down_after: int) -> None:
     every = moved(1600)
-    resumed = Movements.from_bytes(read(every[:put_down_after]).to_bytes())
+    resumed = Movements.from_bytes(read(every[:put_down_after]).to_bytes(DIGEST), DIGEST)
     for number, one in enumerate(every[put_down_after:], put_down_after + 1):
         resumed.add(FIRST_BYTE + 1000 * number, one)
-    assert resumed.to_bytes() == read(every).to_bytes()
+    assert resumed.to_bytes(DIGEST) == read(every).to_bytes(DIGEST)
 
 
 def test_their_size_is_bounded() -> None:
-    sizes = [len(read(moved(segments)).to_bytes()) for segments in (MOST_COLUMNS, 4 * MOST_COLUMNS, 16 * MOST_COLUMNS)]
+    sizes = [len(read(moved(segments)).to_bytes(DIGEST)) for segments in (MOST_COLUMNS, 4 * MOST_COLUMNS, 16 * MOST_COLUMNS)]
     assert all(before == after for before, after in pairwise(sizes))
-    assert sizes[0] <= MOST_COLUMNS * (8 + 2 * LANES * M) + 64
+    assert sizes[0] <= MOST_COLUMNS * (8 + 2 * LANES * M) + 80
 
 
 def test_most_bytes_stay_when_a_segment_is_added() -> None:
     """So that no more than the end has to be written."""
     for segments in (1, 100, MOST_COLUMNS - 1, MOST_COLUMNS + 1, 3 * MOST_COLUMNS):
-        before, after = (read(moved(count)).to_bytes() for count in (segments, segments + 1))
+        before, after = (read(moved(count)).to_bytes(DIGEST) for count in (segments, segments + 1))
         same = next(at for at in range(len(after)) if before[at : at + 1] != after[at : at + 1])
-        assert len(after) - same <= 2 * (8 + 2 * LANES * M) + 48
+        assert len(after) - same <= 2 * (8 + 2 * LANES * M) + 80
 
 
 def test_a_movement_without_measure_is_a_number_all_the_same() -> None:
     """A vector that was next to nothing moves by any multiple of that."""
-    movements = read(np.full((1, LANES, M), 1e30, np.float32))
-    assert np.isfinite(movements.moved).all()
+    for moved_by in (1e30, np.inf, np.nan):
+        movements = read(np.full((1, LANES, M), moved_by, np.float32))
+        assert np.isfinite(movements.moved).all()
 
 
-@pytest.mark.parametrize("data", [b"", b"nothing", read(moved(3)).to_bytes()[:-1], read(moved(3)).to_bytes()[1:]])
+@pytest.mark.parametrize("data", [b"", b"nothing", KEPT[:-1], KEPT[1:]])
 def test_what_is_damaged_is_said_to_be(data: bytes) -> None:
     with pytest.raises(StateError, match="movements"):
-        Movements.from_bytes(data)
+        Movements.from_bytes(data, DIGEST)
+
+
+def test_those_of_another_text_are_refused() -> None:
+    with pytest.raises(StateError, match="another text"):
+        Movements.from_bytes(KEPT, "cd" * 32)

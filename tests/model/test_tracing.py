@@ -11,9 +11,9 @@ import pytest
 from rmt_model.answering import Answer, Question, bare
 from rmt_model.checkpoint import load_checkpoint
 from rmt_model.engine import Engine
-from rmt_model.reader import Reader
+from rmt_model.reader import Reader, text_end
 from rmt_model.state import ReaderState
-from rmt_model.tracing import Trace, _excerpt, lane_alone, memory_only, text_end, trace
+from rmt_model.tracing import Trace, _excerpt, lane_alone, memory_only, trace
 from rmt_model.types import Generation
 
 S = 16
@@ -124,8 +124,8 @@ async def test_the_segment_is_named(engine: Engine, document: Document, segment:
     told = prober(engine, document, *known_from(segment))
     result = await found(engine, document, told, spacing)
     assert (result.answer, result.segment, result.verified) == ("the garden", segment, True)
-    assert result.start == (text_end(engine, document.states[segment - 1]) if segment else 0)
-    assert result.stop == text_end(engine, document.states[segment])
+    assert result.start == (text_end(engine.text_tokenizer, document.states[segment - 1]) if segment else 0)
+    assert result.stop == text_end(engine.text_tokenizer, document.states[segment])
     assert document.text[result.start : result.stop].strip()
     assert result.excerpt in document.text[result.start : result.stop].decode()
     assert told.asked <= SEGMENTS + 3  # each memory at most once, those with the tail, and that of the segment alone
@@ -134,7 +134,7 @@ async def test_the_segment_is_named(engine: Engine, document: Document, segment:
 
 async def test_segments_meet_without_gaps(engine: Engine, document: Document) -> None:
     """The ends of all segments, in bytes, cut the text into the texts of their tokens."""
-    ends = [0, *(text_end(engine, state) for state in document.states)]
+    ends = [0, *(text_end(engine.text_tokenizer, state) for state in document.states)]
     reader = Reader(engine.text_tokenizer, S, document.fresh)
     reader.feed(document.text)
     reader.finish_document()
@@ -154,7 +154,7 @@ async def test_what_stands_between_documents_is_no_text(engine: Engine) -> None:
     said, begun, memory = "", "", engine.fresh_state().memory
     while reader.waiting:
         said += engine.checkpoint.text_of(list(reader.take()))
-        end = text_end(engine, reader.state(memory), ends)
+        end = text_end(engine.text_tokenizer, reader.state(memory), ends)
         assert reader.end_byte == end
         begun = "".join(texts)[:end]
         assert said.replace("\n", "") == begun
@@ -239,12 +239,12 @@ async def test_the_text_behind_the_last_segment_is_a_place_too(
         told.ask = forgetful  # type: ignore[method-assign]
     result = await found(engine, document, told, 5)
     assert (result.answer, result.segment, result.verified) == ("the attic", SEGMENTS, verified)
-    assert (result.start, result.stop) == (text_end(engine, document.states[-1]), document.states[-1].bytes_read)
+    assert (result.start, result.stop) == (text_end(engine.text_tokenizer, document.states[-1]), document.states[-1].bytes_read)
 
 
 async def test_the_excerpt_is_the_sentence_that_matters(engine: Engine, document: Document) -> None:
     segment = 20
-    start, stop = (text_end(engine, document.states[at]) for at in (segment - 1, segment))
+    start, stop = (text_end(engine.text_tokenizer, document.states[at]) for at in (segment - 1, segment))
     inside = document.text[start:stop].decode()
     apples = next(word for word in inside.split() if word.isdigit())
     told = prober(engine, document, *known_from(segment, apples))

@@ -223,7 +223,8 @@ class Reading(TextIntoLanes):
         """
         async with self._fed:
             finished = tuple(one for one in self._finished if one != self._ended)
-            return Progress(self._stored(memory), finished, self._movements.to_bytes())
+            state = self._stored(memory)
+            return Progress(state, finished, self._movements.to_bytes(state.digest))
 
     def _stored(self, memory: NDArray[np.float32]) -> StoredState:
         return stored(self._reader.state(memory), self._reader.waiting)
@@ -281,7 +282,7 @@ class Reading(TextIntoLanes):
 def _kept_movements(kept: bytes, state: ReaderState) -> Movements | None:
     """Those that were committed with a state; None where they are not of it, or damaged: no reason not to read."""
     with suppress(StateError):
-        movements = Movements.from_bytes(kept)
+        movements = Movements.from_bytes(kept, state.digest)
         if (movements.segments_read, *movements.moved.shape[1:]) == (state.segments_read, *state.memory.shape[:2]):
             return movements
     return None

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from rmt_model.answering import Answer, Question, bare
 from rmt_model.errors import StateError
 from rmt_model.movements import Movements
+from rmt_model.reader import text_end
 from rmt_model.state import ReaderState
-from rmt_model.tracing import Trace, lane_alone, memory_only, text_end, trace
+from rmt_model.tracing import Trace, lane_alone, memory_only, trace
 from rmt_server.errors import UnprocessableError
 from rmt_server.reading.rereading import Errand
 from rmt_server.reading.scheduler import Scheduler
@@ -82,10 +83,11 @@ class Tracing:
         Raises:
             UnprocessableError: The lane does not exist.
         """
-        _require_lane(await self._store.get_session(tenant, sid), lane)
+        session, kept = await self._store.movements(tenant, sid)
+        _require_lane(session, lane)
         try:
-            return Movements.from_bytes(await self._store.movements(tenant, sid))
-        except StateError:  # nothing yet, or damaged: the reader begins anew
+            return Movements.from_bytes(kept, session.digest)
+        except StateError:  # nothing yet, or none of this text: the reader begins anew
             return None
 
     async def trace(
@@ -180,7 +182,7 @@ class Tracing:
             distance, length = (np.linalg.norm(one, axis=2) for one in (state.memory - before, before))
             vectors = _rounded(distance, length)
             moved = _rounded(np.linalg.norm(distance, axis=1), np.linalg.norm(length, axis=1))
-            end = text_end(self._engine, state, document_ends)
+            end = text_end(self._engine.text_tokenizer, state, document_ends)
             points.append(TimelinePoint(state.segments_read, end, state.tokens_read, moved, vectors, answer))
             before = state.memory
         return points

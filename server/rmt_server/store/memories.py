@@ -5,7 +5,9 @@ from contextlib import suppress
 
 from rmt_server.errors import StoreUnavailableError
 from rmt_server.keys import SessionKeys
+from rmt_server.store.codec import fields_of, load_session
 from rmt_server.store.limits import KEPT_LANES
+from rmt_server.store.records import SessionRecord
 from rmt_server.store.usage import Amount, Metered
 
 
@@ -32,6 +34,7 @@ class Memories(Metered):
         flat = await self._redis.command("HGETALL", SessionKeys(tenant, sid).timeline)
         return sorted((int(segments), blob) for segments, blob in flat.items())
 
-    async def movements(self, tenant: str, sid: str) -> bytes:
-        """How far a session's memory moved along its text, as it was committed; empty where nothing was."""
-        return bytes(await self._redis.command("GET", SessionKeys(tenant, sid).movements) or b"")
+    async def movements(self, tenant: str, sid: str) -> tuple[SessionRecord, bytes]:
+        """A session, and how far its memory moved along its text as of the same moment; empty where nothing is kept."""
+        _, fields, movements = await self._redis.run_on_session("load_movements", SessionKeys(tenant, sid))
+        return load_session(tenant, sid, fields_of(fields)), movements
