@@ -64,8 +64,8 @@ def test_a_file_is_read_and_its_memory_is_drawn(page: Page, server: Server, book
     assert (known["status"], known["read_bytes"], known["metadata"]) == ("idle", 60_000, {"title": "book.txt"})
     assert f"{known['segments']:,} segments" in page.text("#facts")
     picture = drawn(page, server)
-    columns = movements(server, sid)["columns"]
-    assert known["segments"] - 1 <= len(columns) * movements(server, sid)["segments_each"]
+    columns, each = (movements(server, sid)[name] for name in ("columns", "segments_each"))
+    assert len(columns) == -(-known["segments"] // each)
     picture.click()
     page.wait("#place-title", "Bytes ")
     assert page.text("#place-text").strip() in text(60_000).decode()
@@ -88,13 +88,47 @@ def test_each_segment_of_a_short_text_is_a_column(page: Page, server: Server) ->
     assert len(rows) == server.look(page.sid)["segments"] > 10
     assert page.text("#caption").startswith("Each column is a segment")
     inks = page.driver.execute_script(INKS, len(rows), len(rows[0]))
+    assert_darker_where_further(rows[1:], inks[1:])
+
+
+def assert_darker_where_further(rows: list[list[float]], inks: list[list[int]]) -> None:
     some = sorted(
         (moved, ink)
-        for row, column in zip(rows[1:], inks[1:], strict=True)
+        for row, column in zip(rows, inks, strict=True)
         for moved, ink in zip(row, column, strict=True)
     )
     assert [ink for _, ink in some] == sorted(ink for _, ink in some)
     assert some[0][1] < some[-1][1]
+
+
+def test_on_a_narrow_screen_a_pixel_shows_the_furthest_of_its_columns(page: Page, server: Server, book: Path) -> None:
+    page.driver.set_window_size(500, 900)
+    sid = read_file(page, server, book)
+    drawn(page, server)
+    rows = [column["moved"] for column in movements(server, sid)["columns"]]
+    width = page.driver.execute_script("return document.querySelector('#picture').width")
+    assert width < len(rows)
+    shown = [[0.0] * len(rows[0]) for _ in range(width)]
+    for column, row in enumerate(rows):
+        pixel = shown[column * width // len(rows)]
+        pixel[:] = map(max, pixel, row)
+    inks = page.driver.execute_script(INKS, width, len(rows[0]))
+    assert_darker_where_further(shown[4:], inks[4:])  # the first are below the frame of what is chosen
+
+
+def test_the_first_column_of_a_fork_shows_what_is_kept_of_its_text(page: Page, server: Server) -> None:
+    """Its memory goes on in the middle of a segment, whose beginning is the text of the session before."""
+    before = server.read(text(9_000))
+    fork = server.session(from_snapshot=server.snapshot(before))
+    page.open(server.url, fork)
+    wait_for(lambda: "no whole segment" in str(page.find("#picture").get_attribute("aria-valuetext")))
+    server.send(fork, text(5000, seed=2), wait=True)
+    assert movements(server, fork)["start"] < 9_000
+    drawn(page, server).send_keys(Keys.HOME, Keys.ENTER)
+    stop = movements(server, fork)["columns"][0]["bytes"]
+    page.wait("#place-title", f"Bytes 9,000 to {stop:,}")
+    assert page.text("#place-text").strip() == text(5000, seed=2)[: stop - 9_000].decode().strip()
+    assert page.errors() == []
 
 
 def test_focuses_are_listed_shown_and_asked(page: Page, server: Server, book: Path) -> None:

@@ -1,6 +1,7 @@
 import { count } from "./words.js";
 
 const AXIS_PX = 18;
+const EMPTY = "no whole segment read here yet";
 const NOTHING = { start: 0, segments_each: 1, columns: [] };
 
 /**
@@ -104,21 +105,25 @@ export class MemoryPicture {
     const ink = (name) => resolved(canvas, style.getPropertyValue(name));
     const columns = this.#columns;
     this.#tell();
-    if (columns.length === 0) return;
+    pen.font = `12px ${style.fontFamily}`;
+    if (columns.length === 0) {
+      pen.fillStyle = ink("--quiet");
+      pen.fillText(EMPTY, 4, height / 2);
+      return;
+    }
     const rows = columns.map((column) => column.moved);
     const shade = shades(this.#movements.start === 0 && rows.length > 1 ? rows.slice(1) : rows);
     const [columnWidth, rowHeight] = [width / columns.length, (height - AXIS_PX) / rows[0].length];
     const gap = columnWidth > 4 ? 1 / ratio : 0;
-    const x = (column) => Math.round(column * columnWidth * ratio) / ratio;
+    const x = (column) => Math.floor(column * columnWidth * ratio) / ratio;
     const y = (row) => Math.round(row * rowHeight * ratio) / ratio;
     pen.fillStyle = ink("--accent");
-    rows.forEach((row, column) => {
+    for (const [left, { row, right }] of bars(rows, x)) {
       row.forEach((moved, index) => {
         pen.globalAlpha = shade(moved);
-        const [wide, high] = [x(column + 1) - x(column) - gap, y(index + 1) - y(index) - gap];
-        pen.fillRect(x(column), y(index), wide, high);
+        pen.fillRect(left, y(index), right - left - gap, y(index + 1) - y(index) - gap);
       });
-    });
+    }
     pen.globalAlpha = 1;
     if (this.#found) {
       const [from, to] = [this.#columnOf(this.#found[0]), this.#columnOf(Math.max(this.#found[0], this.#found[1] - 1))];
@@ -130,7 +135,6 @@ export class MemoryPicture {
     pen.lineWidth = 1.5;
     pen.strokeRect(x(this.#column) + 0.75, 0.75, Math.max(columnWidth - 1.5, 1.5), height - AXIS_PX - 1.5);
     pen.fillStyle = ink("--quiet");
-    pen.font = `12px ${style.fontFamily}`;
     pen.textBaseline = "bottom";
     pen.fillText(`segment ${count(columns[0].segment - this.#movements.segments_each + 1)}`, 4, height - 2);
     const end = count(columns[this.#last].segment);
@@ -141,11 +145,22 @@ export class MemoryPicture {
     const column = this.#columns[this.#column];
     const where = column
       ? `up to segment ${count(column.segment)}, bytes ${count(this.#startOf(this.#column))} to ${count(column.bytes)}`
-      : "nothing read yet";
+      : EMPTY;
     this.canvas.setAttribute("aria-valuemax", String(this.#last));
     this.canvas.setAttribute("aria-valuenow", String(this.#column));
     this.canvas.setAttribute("aria-valuetext", where);
   }
+}
+
+/** What is drawn from where to where: of columns that fall on one pixel, the furthest that each vector moved. */
+function bars(rows, x) {
+  const known = new Map();
+  rows.forEach((row, column) => {
+    const [left, right] = [x(column), x(column + 1)];
+    const before = known.get(left)?.row ?? row;
+    known.set(left, { row: row.map((moved, index) => Math.max(moved, before[index])), right });
+  });
+  return known;
 }
 
 /**
@@ -153,7 +168,9 @@ export class MemoryPicture {
  * out of them, for it would outshine all.
  */
 function shades(rows) {
-  const [least, most] = [Math.min(...rows.flat()), Math.max(...rows.flat())];
+  const every = rows.flat();
+  const least = every.reduce((one, other) => Math.min(one, other));
+  const most = every.reduce((one, other) => Math.max(one, other));
   return (moved) => 0.06 + 0.94 * Math.min(1, Math.max(0, (moved - least) / Math.max(most - least, 1e-9)));
 }
 

@@ -17,6 +17,8 @@ export class SessionPage {
   #speeds = [];
   #drawn = 0;
   #redraw = 0;
+  /** How often the memory was asked for: what comes after a later answer is old. */
+  #asked = 0;
 
   /** @param {any} app */
   constructor(app) {
@@ -46,6 +48,7 @@ export class SessionPage {
   async show(sessionId) {
     this.leave();
     this.#leaving = new AbortController();
+    const { signal } = this.#leaving;
     this.#speeds = [];
     this.#lane = 0;
     this.#drawn = 0;
@@ -53,14 +56,16 @@ export class SessionPage {
     byId("unfinished").hidden = true;
     this.picture.clear();
     this.answers.clear();
-    this.#session = await this.app.client.getSession(sessionId);
+    const session = await this.app.client.getSession(sessionId);
+    if (signal.aborted) return; // another one is shown by now
+    this.#session = session;
     byId("title").textContent = this.#session.metadata.title ?? sessionId;
     document.title = `${byId("title").textContent} · rmt-server`;
     this.#showLanes();
     this.#showProgress();
     this.app.attempt(() => this.#showMemory());
     await Promise.all([this.snapshots.show(), this.#showUnfinished()]);
-    this.#follow(this.#leaving.signal);
+    if (!signal.aborted) this.#follow(signal);
   }
 
   /**
@@ -169,18 +174,16 @@ export class SessionPage {
   async #showMemory() {
     this.#drawn = performance.now();
     const { signal } = this.#leaving;
-    const lane = this.#lane;
-    const movements = await this.app.client.movements(this.id, { lane, signal });
-    if (lane !== this.#lane || signal.aborted) return; // another was chosen meanwhile
+    const asked = ++this.#asked;
+    const movements = await this.app.client.movements(this.id, { lane: this.#lane, signal });
+    if (asked !== this.#asked || signal.aborted) return; // it was asked for anew meanwhile, perhaps of another lane
     this.picture.show(movements);
     const each = movements.segments_each;
     byId("caption-columns").textContent = `Each column is ${each > 1 ? `${count(each)} segments` : "a segment"} of the text`;
   }
 
   async #showText(start, stop, excerpt = "") {
-    const { client } = this.app;
-    const from = Math.max(start, stop - SHOWN_BYTES);
-    const { text, start: first, end } = await client.getText(this.id, { start: from, end: stop });
+    const { text, start: first, end } = await this.#keptText(Math.max(start, stop - SHOWN_BYTES), stop);
     byId("place-title").textContent = `Bytes ${count(first)} to ${count(end)}`;
     const at = excerpt ? text.indexOf(excerpt) : -1;
     byId("place-text").replaceChildren(
@@ -190,6 +193,16 @@ export class SessionPage {
     );
     byId("place").hidden = false;
     byId("place-text").querySelector("mark")?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** What is kept of a part of the text: a fork has read something of the text that its snapshot came from. */
+  async #keptText(start, end) {
+    const text = (from) => this.app.client.getText(this.id, { start: from, end });
+    return text(start).catch((error) => {
+      const keptFrom = error.fields?.["text-start"];
+      if (keptFrom > start && keptFrom < end) return text(keptFrom);
+      throw error;
+    });
   }
 
   async #showUnfinished() {
