@@ -22,7 +22,7 @@ from rmt_client import Client, Progress
 from rmt_client.cli import main
 from rmt_client.cli.progress import ProgressView, Rate
 from rmt_client.cli.trace import _drawn
-from rmt_client.models import MovementColumn, Movements
+from rmt_client.models import MovementColumn, Movements, TimelinePoint
 
 from .conftest import API_KEY
 from .faulty_proxy import FaultyProxy, LoseAnswer, Refuse
@@ -316,3 +316,18 @@ def test_a_peak_is_drawn_where_it_is() -> None:
     drawn = bars.split(maxsplit=1)[1].rpartition(" ")[0]
     assert [place for place, bar in enumerate(drawn) if bar == max(drawn)] == [len(drawn) // 2]
     assert axis.endswith("51,200 bytes")
+
+
+def test_answers_are_drawn_without_movements_and_before_them() -> None:
+    """Of a session that was read by a server which did not note them, wholly or at first."""
+    points = [TimelinePoint(at, 100 * at, 25 * at, (0.1,), None, "home", "home", at / 8) for at in range(1, 9)]
+    confidence, axis, answer = _drawn(Movements(0, 1, ()), points)
+    drawn = confidence.split(maxsplit=1)[1].rpartition(" ")[0]
+    assert (len(drawn), sorted(drawn), drawn[-1]) == (64, list(drawn), "█")
+    assert axis.endswith("800 bytes")
+    assert answer.endswith("100 home (12%)")
+    columns = tuple(MovementColumn(at, 100 * at, (0.1,)) for at in (7, 8))
+    moved, later, *_, answered = _drawn(Movements(600, 1, columns), points)
+    assert moved.split()[0] == "moved"
+    assert later.split()[1] == "▇" * 32 + "█" * 32
+    assert answered == answer

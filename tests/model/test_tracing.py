@@ -239,7 +239,8 @@ async def test_the_text_behind_the_last_segment_is_a_place_too(
         told.ask = forgetful  # type: ignore[method-assign]
     result = await found(engine, document, told, 5)
     assert (result.answer, result.segment, result.verified) == ("the attic", SEGMENTS, verified)
-    assert (result.start, result.stop) == (text_end(engine.text_tokenizer, document.states[-1]), document.states[-1].bytes_read)
+    last = document.states[-1]
+    assert (result.start, result.stop) == (text_end(engine.text_tokenizer, last), last.bytes_read)
 
 
 async def test_the_excerpt_is_the_sentence_that_matters(engine: Engine, document: Document) -> None:

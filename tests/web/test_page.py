@@ -93,9 +93,7 @@ def test_each_segment_of_a_short_text_is_a_column(page: Page, server: Server) ->
 
 def assert_darker_where_further(rows: list[list[float]], inks: list[list[int]]) -> None:
     some = sorted(
-        (moved, ink)
-        for row, column in zip(rows, inks, strict=True)
-        for moved, ink in zip(row, column, strict=True)
+        (moved, ink) for row, column in zip(rows, inks, strict=True) for moved, ink in zip(row, column, strict=True)
     )
     assert [ink for _, ink in some] == sorted(ink for _, ink in some)
     assert some[0][1] < some[-1][1]

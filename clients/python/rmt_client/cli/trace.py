@@ -64,9 +64,9 @@ def timeline(
         points = () if drawn and not question else rmt.timeline(session, question=question, lane=lane)
     if as_json:
         put_json(points)
-    elif moved is not None and moved.columns:
+    elif moved is not None and (moved.columns or points):
         typer.echo("\n".join(_drawn(moved, points)))
-    elif moved is not None or not points:
+    elif not points:
         note("No memories are kept along the text: it is too short, or the server keeps none.")
     else:
         head = ["segment", "bytes", "tokens", "moved", *(["confidence", "answer"] if question else [])]
@@ -80,15 +80,21 @@ def _row(point: TimelinePoint, question: str | None, lane: int | None) -> list[o
 
 
 def _drawn(movements: Movements, points: Sequence[TimelinePoint]) -> list[str]:
-    """Bars from left to right along the text, and below them what the memory answers, if asked, where that changes."""
+    """Bars from left to right along the text, and below them what the memory answers, if asked, where that changes.
+
+    How far the memory moved is the mean of its vectors. Of a session that an older server has read, there may be points
+    along a text without movements.
+    """
     columns = movements.columns
-    start, last = movements.start, columns[-1].bytes
-    moved = [sum(column.moved) / len(column.moved) for column in columns]
-    most = max((moved if start else moved[1:]) or moved)  # the first comes from nothing, and would outshine all
-    lines = [_bars("moved", [column.bytes for column in columns], moved, most, start, last)]
-    if points:
-        sure = [point.confidence or 0.0 for point in points]
-        lines.append(_bars("confidence", [point.bytes for point in points], sure, 1.0, start, last))
+    start, last = movements.start, (columns or points)[-1].bytes
+    lines = []
+    if columns:
+        moved = [sum(column.moved) / len(column.moved) for column in columns]
+        most = max((moved if start else moved[1:]) or moved)  # the first comes from nothing, and would outshine all
+        lines.append(_bars("moved", [column.bytes for column in columns], moved, most, start, last))
+    if later := [point for point in points if point.bytes > start]:
+        sure = [point.confidence or 0.0 for point in later]
+        lines.append(_bars("confidence", [point.bytes for point in later], sure, 1.0, start, last))
     lines.append(f"{'':>12} {start:<{_WIDTH // 2},}{last:>{_WIDTH - _WIDTH // 2},} bytes")
     said: str | None = ""
     for point in points:
