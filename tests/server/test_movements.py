@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import redis
 from numpy.typing import NDArray
 from tests.conftest import StoreBench, stored_state
 from tests.serving import Server, ServerFactory, text
@@ -15,6 +16,8 @@ from rmt_model.engine import KEPT_MOVEMENTS, Engine
 from rmt_model.movements import MOST_COLUMNS
 from rmt_model.reader import Reader
 from rmt_model.types import LaneSegment
+from rmt_server.keys import SessionKeys
+from rmt_server.redis_process.server import EmbeddedRedis
 
 FOCUS = ["Who?", "Where is the garden?"]
 
@@ -95,6 +98,19 @@ def test_a_fork_begins_where_its_snapshot_stands(server: Server, engine: Engine)
     restored = server.http.post(f"/v1/sessions/{sid}/restore", json={"snapshot": snapshot})
     assert restored.status_code == 200, restored.text
     assert movements(server, sid)["columns"] == []
+
+
+def test_those_of_another_text_are_not_shown(server: Server, engine: Engine, service_redis: EmbeddedRedis) -> None:
+    """A server of before does not know them, and leaves them behind at a restore: then they begin anew."""
+    data = text(9_000, seed=1)
+    sid, other = server.read(data), server.read(text(9_000, seed=2))
+    with redis.Redis.from_url(service_redis.url) as bare:
+        left = bare.get(SessionKeys("public", other).movements)
+        bare.set(SessionKeys("public", sid).movements, left)
+    assert movements(server, sid)["columns"] == []
+    server.send(sid, text(5_000, seed=3), wait=True)
+    first, found = len(computed(engine, data, focus=[])[0]), movements(server, sid)
+    assert found["columns"][0]["segment"] == first + 1
 
 
 def test_nothing_read_nothing_moved(server: Server) -> None:

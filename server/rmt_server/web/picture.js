@@ -115,7 +115,7 @@ export class MemoryPicture {
     const shade = shades(this.#movements.start === 0 && rows.length > 1 ? rows.slice(1) : rows);
     const [columnWidth, rowHeight] = [width / columns.length, (height - AXIS_PX) / rows[0].length];
     const gap = columnWidth > 4 ? 1 / ratio : 0;
-    const x = (column) => Math.floor(column * columnWidth * ratio) / ratio;
+    const x = (column) => Math.floor((column * width * ratio) / columns.length) / ratio;
     const y = (row) => Math.round(row * rowHeight * ratio) / ratio;
     pen.fillStyle = ink("--accent");
     for (const [left, { row, right }] of bars(rows, x)) {
