@@ -75,11 +75,11 @@ def test_calls_wait_for_as_long_as_is_documented() -> None:
         protocol.restore_session("s", "n"),
         protocol.export_snapshot("n"),
         protocol.movements("s", lane=0),
-        protocol.import_snapshot(b"", name=None),
+        protocol.import_snapshot("key", b"", name=None),
     ]
     assert {call.request.read_timeout_s for call in calls} == {READ_TIMEOUT_S}
     patient = [
-        protocol.create_snapshot("s", name=None, metadata=None, ttl_s=None),
+        protocol.create_snapshot("key", "s", name=None, metadata=None, ttl_s=None),
         protocol.trace("s", "Who?", answer=None),
         protocol.timeline("s", question=None, lane=None, vectors=False),
     ]

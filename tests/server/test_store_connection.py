@@ -69,6 +69,7 @@ async def one_life(store: Store) -> None:
     await store.keep_lane("t", "s", "lane", b"state")
     assert await store.kept_lanes("t", "s", ["lane", "other"]) == [b"state", None]
     assert await store.timeline("t", "s") == []
+    assert (await store.movements("t", "s"))[1] == b""
     await store.report("t", "s", {})
     assert await store.events("t", "s", None)
     assert await store.sweep() == 0

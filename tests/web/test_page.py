@@ -25,6 +25,28 @@ return Array.from({ length: columns }, (_, column) => Array.from({ length: rows 
 """
 """How dark the middle of each cell of the picture is, by column and row."""
 
+LATE = """
+const sid = arguments[0], get = fetch;
+window.late = 0;
+window.fetch = async (url, options) => {
+  const answer = await get(url, options);
+  if (!new RegExp(`${sid}/(text|snapshots)`).test(url)) return answer;
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  window.late += 1;
+  return answer;
+};
+"""
+"""What is asked of a session is answered, but late."""
+BUSY = """
+const [key, known] = arguments, get = fetch;
+localStorage.setItem(key, known);
+window.fetch = async (url, options) => {
+  if (!/documents/.test(url)) return get(url, options);
+  return Response.json({ title: "Busy", detail: "Not now." }, { status: 503 });
+};
+"""
+"""An upload is remembered, but what is asked of documents is refused."""
+
 
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
@@ -119,7 +141,7 @@ def test_the_first_column_of_a_fork_shows_what_is_kept_of_its_text(page: Page, s
     before = server.read(text(9_000))
     fork = server.session(from_snapshot=server.snapshot(before))
     page.open(server.url, fork)
-    wait_for(lambda: "no whole segment" in str(page.find("#picture").get_attribute("aria-valuetext")))
+    wait_for(lambda: "no segment is noted" in str(page.find("#picture").get_attribute("aria-valuetext")))
     server.send(fork, text(5000, seed=2), wait=True)
     assert movements(server, fork)["start"] < 9_000
     drawn(page, server).send_keys(Keys.HOME, Keys.ENTER)
@@ -159,8 +181,98 @@ def test_nothing_to_read_is_told(page: Page, server: Server) -> None:
     page.open(server.url)
     page.press("Read")
     page.wait("#alert", "nothing to read")
-    page.open(server.url, "ses_none")
+    page.driver.execute_script("document.querySelector('#pasted').value = ' \\n '")
+    page.press("Read")
+    page.wait("#alert", "nothing to read")
+    assert page.sid == ""
+
+
+def test_a_session_that_is_not_there_shows_nothing_of_the_one_before(page: Page, server: Server, book: Path) -> None:
+    read_file(page, server, book)
+    page.driver.execute_script("location.hash = 'ses_none'")
     page.wait("#alert", "does not exist")
+    assert not page.find("#session").is_displayed()
+    assert page.driver.title == "rmt-server"
+
+
+def test_a_file_that_is_no_text_is_told_and_not_asked_for_again(page: Page, server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "bad.bin"
+    file.write_bytes(b"ok \xff" + bytes(5000))
+    page.open(server.url)
+    page.find("#file").send_keys(str(file))
+    page.press("Read")
+    page.wait("#alert", "not UTF-8 at byte 3")
+    wait_for(lambda: server.look(page.sid)["documents"] == 1 and page.find("#session").is_displayed())
+    wait_for(lambda: server.look(page.sid)["status"] == "idle", what="the document to be ended")
+    assert not page.find("#unfinished").is_displayed()
+    assert page.driver.execute_script("return Object.keys(localStorage)") == []
+
+
+def test_a_file_can_be_taken_back_and_a_double_click_begins_one_session(page: Page, server: Server, book: Path) -> None:
+    page.open(server.url)
+    page.find("#file").send_keys(str(book))
+    assert not page.find("#pasted").is_enabled()
+    page.press("Remove")
+    assert page.text("#chosen") == ""
+    page.find("#pasted").send_keys("Mary went home.")
+    before = len(server.http.get("/v1/sessions?limit=100").json()["sessions"])
+    page.driver.execute_script("const read = document.querySelector('#begin .main'); read.click(); read.click()")
+    page.wait("#facts", "read: 15 bytes")
+    assert page.text("#title") == "Mary went home."
+    assert len(server.http.get("/v1/sessions?limit=100").json()["sessions"]) == before + 1
+
+
+def test_what_comes_late_is_not_shown_of_another_session(page: Page, server: Server, book: Path) -> None:
+    first, second = server.read(book.read_bytes()), server.read(text(2000, seed=5))
+    server.snapshot(first)
+    page.open(server.url, first)
+    drawn(page, server)
+    page.wait("#snapshots", "snapshot: ")
+    page.driver.execute_script(LATE, first)
+    page.find("#picture").click()
+    page.driver.execute_script("location.hash = arguments[0]", second)
+    page.wait("#facts", "read: 2.0 kB")
+    page.driver.execute_script("location.hash = arguments[0]", first)
+    page.wait("#facts", "read: 60 kB")
+    page.driver.execute_script("location.hash = arguments[0]", second)
+    page.wait("#facts", "read: 2.0 kB")
+    wait_for(lambda: page.driver.execute_script("return late") >= 2, what="the answers that come late")
+    assert f"{server.look(first)['tokens']:,} tokens" not in page.text("#snapshots")
+    assert not page.find("#place").is_displayed()
+    assert page.find("#sessions").get_attribute("value") == second
+    assert page.text("#alert") == ""
+
+
+def test_an_upload_is_remembered_though_the_server_is_busy(page: Page, server: Server) -> None:
+    sid = server.session()
+    document = server.open(sid).rpartition("/")[2]
+    page.open(server.url)
+    known = {"name": "book.txt", "size": 9, "documentId": document}
+    page.driver.execute_script(BUSY, f"rmt-upload:{sid}", json.dumps(known))
+    page.driver.execute_script("location.hash = arguments[0]", sid)
+    page.wait("#alert", "Not now.")
+    assert (
+        json.loads(page.driver.execute_script("return localStorage.getItem(arguments[0])", f"rmt-upload:{sid}"))
+        == known
+    )
+    page.driver.execute_script("location.reload()")
+    page.wait("#unfinished-text", "book.txt was sent up to 0 bytes of 9 bytes")
+    page.press("End the document here")
+    wait_for(lambda: server.look(sid)["status"] == "idle", what="the document to be ended")
+    assert not page.find("#unfinished").is_displayed()
+
+
+def test_it_works_over_plain_http_from_another_machine(
+    open_browser: Callable[..., Page], start_server: ServerFactory
+) -> None:
+    """Where a browser keeps some things from pages that nobody vouches for."""
+    server = start_server(allowed_hosts="rmt.test,127.0.0.1")
+    page = open_browser("--host-resolver-rules=MAP rmt.test 127.0.0.1")
+    page.open(server.url.replace("127.0.0.1", "rmt.test"))
+    assert not page.driver.execute_script("return isSecureContext")
+    page.find("#pasted").send_keys("Mary went home.")
+    page.press("Read")
+    page.wait("#facts", "read: 15 bytes")
 
 
 def test_a_question_is_answered_and_traced(page: Page, server: Server, book: Path) -> None:
@@ -175,7 +287,18 @@ def test_a_question_is_answered_and_traced(page: Page, server: Server, book: Pat
     wait_for(lambda: len(page.all("#answers > li meter")) == 2, what="the second answer")
     if asked["answer"] is not None:
         page.all("#answers > li")[-1].find_element(By.TAG_NAME, "button").click()
-        wait_for(lambda: page.text("#place-title") or "no place" in page.text("#answers"), what="the trace")
+        found = server.http.post(
+            f"/v1/sessions/{sid}/traces", json={"question": FOCUS, "answer": asked["answer"]}
+        ).json()
+        if found["bytes"] is None:
+            page.wait("#answers", "No place in the text")
+        else:
+            start, stop = found["bytes"]
+            page.wait("#place-title", f"Bytes {start:,} to {stop:,}")
+            assert page.find("#place-text mark").text.strip() == found["excerpt"].strip()
+            ends = [column["bytes"] for column in movements(server, sid)["columns"]]
+            chosen = page.find("#picture").get_attribute("aria-valuenow")
+            assert chosen == str(min(sum(end <= start for end in ends), len(ends) - 1))
 
 
 def test_snapshots_are_taken_put_back_forked_and_travel(
@@ -196,6 +319,7 @@ def test_snapshots_are_taken_put_back_forked_and_travel(
     page.find("#more-file").send_keys(str(book))
     page.wait("#facts", "read: 120 kB")
     page.press("Restore: chapter one")
+    page.driver.switch_to.alert.accept()
     page.wait("#facts", "read: 60 kB")
     page.press("Fork: chapter one")
     page.wait("#title", "chapter one (fork)")
@@ -206,6 +330,7 @@ def test_snapshots_are_taken_put_back_forked_and_travel(
     page.driver.get(f"{server.url}/#{sid}")
     page.wait("#title", book.name)
     page.press("Delete: chapter one")
+    page.driver.switch_to.alert.accept()
     wait_for(lambda: "chapter one" not in page.text("#snapshots"), what="the snapshot to go")
 
 

@@ -1,5 +1,5 @@
 import { ConnectionLostError, ProblemError, UsageError } from "./errors.js";
-import { Http } from "./http.js";
+import { Http, newKey } from "./http.js";
 import { Patience } from "./patience.js";
 import { openSource } from "./source.js";
 import { Upload } from "./upload.js";
@@ -85,7 +85,7 @@ export class Client {
    * @returns {Promise<Session>}
    */
   createSession(options = {}) {
-    const headers = { "Idempotency-Key": crypto.randomUUID() };
+    const headers = { "Idempotency-Key": newKey() };
     return this.#json({ method: "POST", path: "/v1/sessions", headers, json: options });
   }
 
@@ -97,16 +97,22 @@ export class Client {
   /**
    * Lists sessions, a page at a time, the newest first.
    *
-   * @param {PageOptions} [page]
+   * @param {PageOptions & {signal?: AbortSignal}} [page]
    * @returns {Promise<{sessions: Session[], next: string | null}>}
    */
-  listSessions(page = {}) {
-    return this.#json({ method: "GET", path: "/v1/sessions", query: page });
+  listSessions({ signal, ...page } = {}) {
+    return this.#json({ method: "GET", path: "/v1/sessions", query: page, signal });
   }
 
-  /** Looks at a session. @param {string} sessionId @returns {Promise<Session>} */
-  getSession(sessionId) {
-    return this.#json({ method: "GET", path: session(sessionId) });
+  /**
+   * Looks at a session.
+   *
+   * @param {string} sessionId
+   * @param {{signal?: AbortSignal}} [options]
+   * @returns {Promise<Session>}
+   */
+  getSession(sessionId, { signal } = {}) {
+    return this.#json({ method: "GET", path: session(sessionId), signal });
   }
 
   /**
@@ -304,10 +310,10 @@ export class Client {
     for (;;) {
       try {
         const query = { after };
-        for await (const event of this.#http.events({ method: "GET", path: session(sessionId, "events"), query, signal })) {
+        const request = { method: "GET", path: session(sessionId, "events"), query, signal };
+        for await (const event of this.#http.events(request, () => patience.moved())) {
           if (event.id) after = event.id;
           if (event.kind === "error" && !("document-id" in event.data)) throw problemOf(event.data);
-          patience.moved();
           yield event;
         }
         throw new ConnectionLostError("The server ended the event stream.");
@@ -333,12 +339,12 @@ export class Client {
    * Lists the snapshots of a session, or all, a page at a time, the newest first.
    *
    * @param {string | null} [sessionId]
-   * @param {PageOptions} [page]
+   * @param {PageOptions & {signal?: AbortSignal}} [page]
    * @returns {Promise<{snapshots: Snapshot[], next: string | null}>}
    */
-  listSnapshots(sessionId = null, page = {}) {
+  listSnapshots(sessionId = null, { signal, ...page } = {}) {
     const path = sessionId === null ? "/v1/snapshots" : session(sessionId, "snapshots");
-    return this.#json({ method: "GET", path, query: page });
+    return this.#json({ method: "GET", path, query: page, signal });
   }
 
   /** Looks at a snapshot. @param {string} snapshotId @returns {Promise<Snapshot>} */

@@ -60,9 +60,10 @@ export class Http {
    * Sends a request that is answered with server-sent events, and gives each event.
    *
    * @param {Request} request
+   * @param {() => void} [heard] Is told of everything that comes, the comments too that say the server is there.
    * @returns {AsyncGenerator<{id: string, kind: string, data: any}, void, undefined>}
    */
-  async *events(request) {
+  async *events(request, heard = () => {}) {
     const silence = new Silence(this.silenceS, request.signal);
     try {
       const headers = { Accept: "text/event-stream", ...request.headers };
@@ -76,6 +77,7 @@ export class Http {
       for (;;) {
         const { done, value } = await silence.bounds(reader.read());
         if (done) return;
+        heard();
         const blocks = (rest + value).split("\n\n");
         rest = blocks.pop() ?? "";
         for (const block of blocks) {
@@ -212,4 +214,9 @@ function eventIn(block) {
   } catch (error) {
     throw new ProtocolError("The server sent an event that is not JSON.", "", { cause: error });
   }
+}
+
+/** A new `Idempotency-Key`. A page that comes over plain http has no `crypto.randomUUID`. */
+export function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

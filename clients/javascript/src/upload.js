@@ -1,4 +1,5 @@
 import { ConnectionLostError, ProblemError, ProtocolError, RmtError, SourceError } from "./errors.js";
+import { newKey } from "./http.js";
 
 /** @typedef {import("./wire.js").components["schemas"]["DocumentBody"]} Document */
 
@@ -57,7 +58,7 @@ export class Upload {
     const headers = {
       "Content-Type": "text/plain; charset=utf-8",
       "Upload-Complete": "?0",
-      "Idempotency-Key": crypto.randomUUID(),
+      "Idempotency-Key": newKey(),
     };
     if (this.source.length !== null) headers["Upload-Length"] = String(this.source.length);
     const answer = await this.#persist({ method: "POST", path: this.documents, headers });

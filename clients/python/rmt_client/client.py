@@ -14,7 +14,7 @@ from rmt_client import protocol
 from rmt_client.base import DEFAULT_URL, BaseClient, from_httpx, new_key, to_httpx
 from rmt_client.errors import ProblemError, TransportError
 from rmt_client.events import Answering, Event, Following
-from rmt_client.flow import Action, Flow, Outcome, Pause, Read, once
+from rmt_client.flow import Action, Flow, Outcome, Pause, Read
 from rmt_client.models import (
     Answer,
     Answers,
@@ -30,7 +30,7 @@ from rmt_client.models import (
     Trace,
 )
 from rmt_client.options import AskOptions, SessionOptions
-from rmt_client.patience import Patience, Retry
+from rmt_client.patience import Patience, Retry, persistently
 from rmt_client.source import Readable, Source, open_source
 from rmt_client.upload import CHUNK_BYTES
 from rmt_client.wire import Call, Request, Response
@@ -46,7 +46,8 @@ class Client(BaseClient):
     Args:
         url: Where the server is.
         api_key: Your key, where the server asks for one.
-        retry: How long reading and asking try again after failures; other calls are made once.
+        retry: How long to try again after failures. Calls that change something and that the server could not tell
+            from a second one (deletions, restores, changes) are made once.
         chunk_bytes: The most that is sent in one request, less where the server says so.
     """
 
@@ -254,7 +255,7 @@ class Client(BaseClient):
         ttl_s: int | None = None,
     ) -> Snapshot:
         """Keeps the memory of a session as it is now."""
-        return self._call(protocol.create_snapshot(session_id, name=name, metadata=metadata, ttl_s=ttl_s))
+        return self._call(protocol.create_snapshot(new_key(), session_id, name=name, metadata=metadata, ttl_s=ttl_s))
 
     def list_snapshots(
         self, session_id: str | None = None, *, limit: int | None = None, after: str | None = None
@@ -276,14 +277,14 @@ class Client(BaseClient):
 
     def import_snapshot(self, content: bytes, *, name: str | None = None) -> Snapshot:
         """Uploads a snapshot that was exported, from this server or another."""
-        return self._call(protocol.import_snapshot(content, name=name))
+        return self._call(protocol.import_snapshot(new_key(), content, name=name))
 
     def restore(self, session_id: str, snapshot_id: str) -> Session:
         """Puts the memory of a session back to a snapshot."""
         return self._call(protocol.restore_session(session_id, snapshot_id))
 
     def _call(self, call: Call[T]) -> T:
-        return self._drive(once(call))
+        return self._drive(persistently(call, self._retry))
 
     def _drive(self, flow: Flow[T], source: Readable | None = None) -> T:
         try:

@@ -67,6 +67,8 @@ class Following:
         Raises:
             ProblemError: The session cannot be followed any longer.
         """
+        if line:  # a comment, too, says that the server is there
+            self.patience.moved()
         event = self._lines.take(line)
         if event is None:
             return None
@@ -75,7 +77,6 @@ class Following:
         self.after = event.id
         if event.kind == "error" and "document-id" not in event.data:
             raise problem_of(event.data)
-        self.patience.moved()
         return event
 
     def retries(self, error: ProblemError) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from rmt_client.errors import GaveUpError, ProblemError, RmtError, TransportError, UnreachableError
-from rmt_client.flow import Flow, pause, send
-from rmt_client.wire import BUSY, READ_TIMEOUT_S, Request, Response
+from rmt_client.flow import Flow, once, pause, send
+from rmt_client.wire import BUSY, READ_TIMEOUT_S, Call, Request, Response
 
+T = TypeVar("T")
 Clock = Callable[[], float]
 
 
@@ -18,13 +20,15 @@ Clock = Callable[[], float]
 class Retry:
     """The policy: jittered exponential back-off, until nothing but failures came for `give_up_s`.
 
-    A request is a failure, too, when the server says nothing for `silence_s`.
+    A request is a failure, too, when the server says nothing for `silence_s`. Calls that neither read a document nor
+    ask are given up after `short_s`, if that is less. Where the server asks to wait for longer, its refusal is raised.
     """
 
     give_up_s: float = 300.0
     first_pause_s: float = 0.2
     longest_pause_s: float = 10.0
     silence_s: float = READ_TIMEOUT_S
+    short_s: float = 30.0
 
 
 @dataclass(slots=True)
@@ -72,6 +76,8 @@ class Patience:
                 f"Gave up after {self.retry.give_up_s:g} seconds of trying again: {error}", error.hint
             ) from error
         asked_s = error.retry_after_s if isinstance(error, ProblemError) else None
+        if asked_s is not None and asked_s > self.retry.give_up_s:  # it knows that trying again would not help
+            raise error
         yield from self.rest(min(max(self._backoff_s(), asked_s or 0.0), patience_s), error)
 
     def rest(self, seconds: float, error: RmtError | None = None) -> Flow[None]:
@@ -106,3 +112,11 @@ class Patience:
         pause_s = min(self.retry.longest_pause_s, self.retry.first_pause_s * 2.0 ** min(self._tries, 32))
         self._tries += 1
         return pause_s * (0.5 + self.jitter() / 2)
+
+
+def persistently(call: Call[T], retry: Retry, clock: Clock = time.monotonic) -> Flow[T]:
+    """Makes a call: again after a failure, where that is safe, or else once."""
+    if not call.request.repeatable:
+        return (yield from once(call))
+    patience = Patience(replace(retry, give_up_s=min(retry.give_up_s, retry.short_s)), clock=clock)
+    return call.parse((yield from patience.persist(call.request)))

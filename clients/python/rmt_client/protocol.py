@@ -18,7 +18,7 @@ SAFETENSORS = "application/vnd.safetensors"
 def create_session(idempotency_key: str, **options: Unpack[SessionOptions]) -> Call[Session]:
     """Starts a session, empty or from a snapshot."""
     headers = {"Idempotency-Key": idempotency_key}
-    request = Request("POST", "/v1/sessions", headers, json=_given(**options))
+    request = Request("POST", "/v1/sessions", headers, json=_given(**options), repeatable=True)
     return Call(request, reads(Session.from_json, 200, 201))
 
 
@@ -29,7 +29,7 @@ def list_sessions(*, limit: int | None, after: str | None) -> Call[Page[Session]
 
 def get_session(session_id: str) -> Call[Session]:
     """Looks at a session."""
-    return Call(Request("GET", _session(session_id)), reads(Session.from_json, 200))
+    return Call(_get(_session(session_id)), reads(Session.from_json, 200))
 
 
 def update_session(
@@ -54,7 +54,7 @@ def restore_session(session_id: str, snapshot_id: str) -> Call[Session]:
 
 def get_document(session_id: str, document_id: str) -> Call[Document]:
     """Looks at a document."""
-    return Call(Request("GET", document_path(session_id, document_id)), reads(Document.from_json, 200))
+    return Call(_get(document_path(session_id, document_id)), reads(Document.from_json, 200))
 
 
 def cancel_document(session_id: str, document_id: str) -> Call[None]:
@@ -86,6 +86,7 @@ def trace(session_id: str, question: str, *, answer: str | None) -> Call[Trace]:
         json=_given(question=question, answer=answer),
         read_timeout_s=None,
         patient=True,
+        repeatable=True,
     )
     return Call(request, reads(Trace.from_json, 200))
 
@@ -93,7 +94,7 @@ def trace(session_id: str, question: str, *, answer: str | None) -> Call[Trace]:
 def get_text(session_id: str, *, start: int, end: int | None) -> Call[Text]:
     """Gives a part of a session's text."""
     params = _given(start=str(start), end=None if end is None else str(end))
-    return Call(Request("GET", _session(session_id, "text"), params=params), reads(Text.from_json, 200))
+    return Call(_get(_session(session_id, "text"), params=params), reads(Text.from_json, 200))
 
 
 def timeline(
@@ -101,28 +102,30 @@ def timeline(
 ) -> Call[tuple[TimelinePoint, ...]]:
     """Looks along a session's text."""
     params = _given(question=question, lane=None if lane is None else str(lane), vectors="true" if vectors else None)
-    request = Request("GET", _session(session_id, "timeline"), params=params, read_timeout_s=None, patient=True)
+    request = _get(_session(session_id, "timeline"), params=params, read_timeout_s=None, patient=True)
     return Call(request, reads(lambda data: tuple(map(TimelinePoint.from_json, data["points"])), 200))
 
 
 def movements(session_id: str, *, lane: int) -> Call[Movements]:
     """Tells how far a lane's memory moved along a session's text."""
-    request = Request("GET", _session(session_id, "movements"), params={"lane": str(lane)})
+    request = _get(_session(session_id, "movements"), params={"lane": str(lane)})
     return Call(request, reads(Movements.from_json, 200))
 
 
 def create_snapshot(
-    session_id: str, *, name: str | None, metadata: Mapping[str, str] | None, ttl_s: int | None
+    idempotency_key: str, session_id: str, *, name: str | None, metadata: Mapping[str, str] | None, ttl_s: int | None
 ) -> Call[Snapshot]:
     """Keeps the reading state, once everything accepted has been read: that may take a while."""
     request = Request(
         "POST",
         _session(session_id, "snapshots"),
+        {"Idempotency-Key": idempotency_key},
         json=_given(name=name, metadata=metadata, ttl_s=ttl_s),
         read_timeout_s=None,
         patient=True,
+        repeatable=True,
     )
-    return Call(request, reads(Snapshot.from_json, 201))
+    return Call(request, reads(Snapshot.from_json, 200, 201))
 
 
 def list_snapshots(session_id: str | None, *, limit: int | None, after: str | None) -> Call[Page[Snapshot]]:
@@ -133,7 +136,7 @@ def list_snapshots(session_id: str | None, *, limit: int | None, after: str | No
 
 def get_snapshot(snapshot_id: str) -> Call[Snapshot]:
     """Looks at a snapshot."""
-    return Call(Request("GET", _snapshot(snapshot_id)), reads(Snapshot.from_json, 200))
+    return Call(_get(_snapshot(snapshot_id)), reads(Snapshot.from_json, 200))
 
 
 def delete_snapshot(snapshot_id: str) -> Call[None]:
@@ -143,14 +146,14 @@ def delete_snapshot(snapshot_id: str) -> Call[None]:
 
 def export_snapshot(snapshot_id: str) -> Call[bytes]:
     """Downloads a snapshot as a safetensors file."""
-    return Call(Request("GET", _snapshot(snapshot_id) + "/content", {"Accept": SAFETENSORS}), body)
+    return Call(_get(_snapshot(snapshot_id) + "/content", headers={"Accept": SAFETENSORS}), body)
 
 
-def import_snapshot(content: bytes, *, name: str | None) -> Call[Snapshot]:
+def import_snapshot(idempotency_key: str, content: bytes, *, name: str | None) -> Call[Snapshot]:
     """Uploads a snapshot that was exported."""
-    headers, params = {"Content-Type": SAFETENSORS}, _given(name=name)
-    request = Request("POST", "/v1/snapshots", headers, params, content=content)
-    return Call(request, reads(Snapshot.from_json, 201))
+    headers = {"Content-Type": SAFETENSORS, "Idempotency-Key": idempotency_key}
+    request = Request("POST", "/v1/snapshots", headers, _given(name=name), content=content, repeatable=True)
+    return Call(request, reads(Snapshot.from_json, 200, 201))
 
 
 def status() -> Call[Health]:
@@ -178,6 +181,10 @@ def document_path(session_id: str, document_id: str) -> str:
     return _session(session_id, "documents", document_id)
 
 
+def _get(path: str, **more: Any) -> Request:
+    return Request("GET", path, repeatable=True, **more)
+
+
 def _session(*parts: str) -> str:
     return "/v1/sessions/" + "/".join(quote(part, safe="") for part in parts)
 
@@ -187,7 +194,7 @@ def _snapshot(snapshot_id: str) -> str:
 
 
 def _list(path: str, limit: int | None, after: str | None) -> Request:
-    return Request("GET", path, params=_given(limit=None if limit is None else str(limit), after=after))
+    return _get(path, params=_given(limit=None if limit is None else str(limit), after=after))
 
 
 def _page(name: str, model: Callable[[Any], T]) -> Callable[[Any], Page[T]]:

@@ -22,6 +22,9 @@ class Request:
 
     A server that says nothing for the client's `Retry.silence_s` has fallen silent. A patient request waits for its
     answer for `read_timeout_s` instead, and for as long as it takes where that is None.
+
+    A repeatable one may be sent again when it is unknown what came of it: it changes nothing, or the server knows it by
+    its `Idempotency-Key`.
     """
 
     method: str
@@ -32,6 +35,7 @@ class Request:
     content: bytes | None = None
     read_timeout_s: float | None = READ_TIMEOUT_S
     patient: bool = False
+    repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,8 +62,9 @@ local function touch()
   end
 end
 
--- What a reader does frees memory, or takes little (movements grow to 21 kB a lane): a full Redis must not refuse it. Redis looks
--- whether it is full only at the first write of a script, and only if that one may take memory: this one may not.
+-- What a reader does frees memory, or takes little (movements grow to 21 kB a lane): a full Redis must not refuse
+-- it. Redis looks whether it is full only at the first write of a script, and only if that one may take memory: this
+-- one may not.
 local function although_full()
   redis.call('PEXPIREAT', SESSION, get('expires_ms'))
 end

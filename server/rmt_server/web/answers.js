@@ -29,20 +29,23 @@ export class Answers {
   }
 
   async #ask(question, mode) {
+    const { id, signal } = this.page;
     const [said, sure] = [element("p", { className: "said" }, "…"), element("p", { className: "sure quiet" })];
     const entry = element("li", {}, element("p", { className: "asked" }, question), said, sure);
+    entry.setAttribute("aria-busy", "true"); // it is told when it is whole
     byId("answers").prepend(entry);
     let words = "";
     try {
-      for await (const piece of this.app.client.streamAnswer(this.page.id, question, { mode })) {
+      for await (const piece of this.app.client.streamAnswer(id, question, { mode, signal })) {
         if (typeof piece === "string") said.textContent = words += piece;
         else this.#show(piece, said, sure);
       }
     } catch (error) {
       entry.remove();
-      byId("question").value ||= question;
+      if (!signal.aborted) byId("question").value ||= question;
       throw error;
     }
+    entry.setAttribute("aria-busy", "false");
   }
 
   #show(answer, said, sure) {
@@ -59,19 +62,22 @@ export class Answers {
   }
 
   async #trace(answer, button) {
-    button.disabled = true;
+    if (button.ariaDisabled === "true") return;
+    const { id, signal } = this.page;
+    button.ariaDisabled = "true"; // and not `disabled`, which would take the focus away
     button.textContent = "Looking…";
+    let found = "Show where";
     try {
-      const trace = await this.app.client.trace(this.page.id, answer.question, { answer: answer.answer });
+      const trace = await this.app.client.trace(id, answer.question, { answer: answer.answer, signal });
       if (trace.bytes === null) {
-        button.replaceWith("no place in the text was found");
+        found = "No place in the text was found";
         return;
       }
-      button.textContent = trace.verified ? "Show where" : "Show where (not verified)";
+      if (!trace.verified) found = "Show where (not verified)";
       await this.page.showTrace(trace);
     } finally {
-      button.disabled = false;
-      if (button.textContent === "Looking…") button.textContent = "Show where";
+      button.textContent = found;
+      button.ariaDisabled = "false";
     }
   }
 }

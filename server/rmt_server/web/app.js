@@ -36,7 +36,6 @@ class App {
     const sessionId = location.hash.slice(1);
     this.said("");
     byId("beginning").hidden = sessionId !== "";
-    byId("session").hidden = sessionId === "";
     await this.attempt(() => (sessionId ? this.session.show(sessionId) : this.session.leave()));
     await this.attempt(() => this.#list(sessionId));
   }
@@ -54,7 +53,7 @@ class App {
     }
   }
 
-  /** Says something that matters; nothing takes it away. @param {string} words */
+  /** Says something that matters, until another page is shown. @param {string} words */
   said(words) {
     const alert = byId("alert");
     if (alert.textContent !== words) alert.textContent = words;
@@ -62,13 +61,15 @@ class App {
   }
 
   async #list(sessionId) {
-    const { sessions } = await this.client.listSessions({ limit: LISTED });
+    const { sessions, next } = await this.client.listSessions({ limit: LISTED });
+    if (sessionId !== location.hash.slice(1)) return; // it is listed anew for the one that is shown by now
     const known = sessions.map((one) => element("option", { value: one.id }, nameOf(one)));
     const picker = byId("sessions");
     picker.replaceChildren(element("option", { value: "" }, sessions.length ? "Sessions…" : "No sessions yet"), ...known);
     if (sessionId && !sessions.some((one) => one.id === sessionId)) {
       picker.append(element("option", { value: sessionId }, sessionId));
     }
+    if (next) picker.append(element("option", { disabled: true }, `The last ${LISTED}; \`rmt sessions list\` has all`));
     picker.value = sessionId;
   }
 
@@ -110,7 +111,7 @@ class App {
 
 /** @param {any} session */
 function nameOf(session) {
-  return session.metadata.title ?? `${session.id.slice(0, 12)}…`;
+  return session.metadata.title || `${session.id.slice(0, 12)}…`;
 }
 
 await new App().run();

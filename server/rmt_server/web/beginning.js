@@ -9,9 +9,13 @@ export class Beginning {
     this.app = app;
     const drop = byId("drop");
     byId("file").addEventListener("change", (event) => this.#choose(event.target.files[0] ?? null));
+    byId("unchoose").addEventListener("click", () => {
+      this.#choose(null);
+      byId("file").focus();
+    });
     byId("begin").addEventListener("submit", (event) => {
       event.preventDefault();
-      app.attempt(() => this.#begin());
+      this.#once(() => app.attempt(() => this.#begin()));
     });
     for (const name of ["dragenter", "dragover"]) {
       drop.addEventListener(name, (event) => {
@@ -24,20 +28,33 @@ export class Beginning {
       event.preventDefault();
       drop.classList.remove("over");
       const dropped = event.dataTransfer.files[0];
-      if (dropped) this.#choose(dropped);
-      else byId("pasted").value = event.dataTransfer.getData("text/plain");
+      this.#choose(dropped ?? null);
+      if (!dropped) byId("pasted").value = event.dataTransfer.getData("text/plain");
     });
   }
 
+  /** A file is read, or what is pasted: never one of both unseen. */
   #choose(file) {
     this.#file = file;
+    if (!file) byId("file").value = "";
     byId("chosen").textContent = file ? `${file.name}, ${size(file.size)}` : "";
+    byId("unchoose").hidden = !file;
+    byId("pasted").disabled = file !== null;
+  }
+
+  /** A second click while the first is at work begins nothing. */
+  async #once(work) {
+    const button = byId("begin").querySelector("[type=submit]");
+    if (button.ariaDisabled === "true") return;
+    button.ariaDisabled = "true";
+    await work();
+    button.ariaDisabled = "false";
   }
 
   async #begin() {
     const pasted = byId("pasted").value;
     const source = this.#file ?? new Blob([pasted]);
-    if (source.size === 0) {
+    if (source.size === 0 || (!this.#file && !pasted.trim())) {
       this.app.said("There is nothing to read yet: choose a file, or paste a text.");
       return;
     }
@@ -55,5 +72,6 @@ export class Beginning {
 /** @param {string} text */
 function titleOf(text) {
   const line = text.trim().split("\n", 1)[0];
-  return line.length > 60 ? `${line.slice(0, 57)}…` : line;
+  const letters = [...line];
+  return letters.length > 60 ? `${letters.slice(0, 57).join("")}…` : line;
 }

@@ -1,12 +1,12 @@
 import { count } from "./words.js";
 
 const AXIS_PX = 18;
-const EMPTY = "no whole segment read here yet";
+const EMPTY = "no segment is noted here yet";
 const NOTHING = { start: 0, segments_each: 1, columns: [] };
 
 /**
- * The memory along a document: a column for each segment, or a few, a row for each memory vector, darker where it moved
- * further.
+ * The memory along a document: a column for each segment, or a few, a row for each memory vector, in a stronger colour
+ * where it moved further.
  *
  * The canvas is a slider, too: arrows move along the columns, Enter chooses.
  */
@@ -57,13 +57,18 @@ export class MemoryPicture {
   /** Marks where something was found. @param {[number, number]} bytes */
   mark(bytes) {
     this.#found = bytes;
-    this.#column = this.#columnOf(bytes[0]);
+    if (this.#shows(bytes)) this.#column = this.#columnOf(bytes[0]);
     this.#draw();
   }
 
   #columnOf(byte) {
     const column = this.#columns.findIndex((one) => one.bytes > byte);
     return column < 0 ? this.#last : column;
+  }
+
+  /** Whether some of these bytes are in a column: those that wait for their segment, or came before a fork, are not. */
+  #shows([from, to]) {
+    return to > this.#movements.start && from < (this.#columns[this.#last]?.bytes ?? 0);
   }
 
   #columnAt(x) {
@@ -82,6 +87,7 @@ export class MemoryPicture {
   }
 
   #key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     const moves = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
     if (event.key === "Enter" || event.key === " ") this.#chosen();
     else if (event.key === "Home") this.#column = 0;
@@ -125,15 +131,18 @@ export class MemoryPicture {
       });
     }
     pen.globalAlpha = 1;
-    if (this.#found) {
+    const frame = (from, to, wide) => {
+      const left = Math.min(x(from), width - 2 * wide);
+      pen.lineWidth = wide;
+      pen.strokeRect(left + wide / 2, wide / 2, Math.max((to - from + 1) * columnWidth, 2 * wide) - wide, height - AXIS_PX - wide);
+    };
+    if (this.#found && this.#shows(this.#found)) {
       const [from, to] = [this.#columnOf(this.#found[0]), this.#columnOf(Math.max(this.#found[0], this.#found[1] - 1))];
       pen.strokeStyle = ink("--found");
-      pen.lineWidth = 3;
-      pen.strokeRect(x(from) + 1.5, 1.5, Math.max((to - from + 1) * columnWidth - 3, 3), height - AXIS_PX - 3);
+      frame(from, to, 3);
     }
     pen.strokeStyle = ink("--text");
-    pen.lineWidth = 1.5;
-    pen.strokeRect(x(this.#column) + 0.75, 0.75, Math.max(columnWidth - 1.5, 1.5), height - AXIS_PX - 1.5);
+    frame(this.#column, this.#column, 1.5);
     pen.fillStyle = ink("--quiet");
     pen.textBaseline = "bottom";
     pen.fillText(`segment ${count(columns[0].segment - this.#movements.segments_each + 1)}`, 4, height - 2);

@@ -5,7 +5,8 @@ import { byId, count, element, inWords, size } from "./words.js";
 
 const SPEED_S = 5;
 const REDRAW_MS = 700;
-const SHOWN_BYTES = 4096;
+/** As much as the server gives at once. */
+const SHOWN_BYTES = 64 * 1024;
 
 /** One session as it is being read: how far, at which speed, and what its memory did. */
 export class SessionPage {
@@ -19,6 +20,8 @@ export class SessionPage {
   #redraw = 0;
   /** How often the memory was asked for: what comes after a later answer is old. */
   #asked = 0;
+  /** How often a place was chosen. */
+  #chosen = 0;
 
   /** @param {any} app */
   constructor(app) {
@@ -28,7 +31,7 @@ export class SessionPage {
     this.snapshots = new Snapshots(app, this);
     byId("more-file").addEventListener("change", (event) => this.#sendMore(event.target));
     byId("resume-file").addEventListener("change", (event) => this.#resume(event.target));
-    byId("end-upload").addEventListener("click", () => app.attempt(() => this.#endUpload()));
+    byId("end-upload").addEventListener("click", () => app.attempt(() => this.#endUpload(this.id)));
     byId("delete-session").addEventListener("click", () => app.attempt(() => this.#delete()));
   }
 
@@ -37,35 +40,45 @@ export class SessionPage {
     return this.#session?.id ?? "";
   }
 
-  /** Stops following. */
+  /** Ends when another session is shown: what is asked for this one is not shown then. */
+  get signal() {
+    return this.#leaving.signal;
+  }
+
+  /** Shows no session. */
   leave() {
     this.#leaving.abort();
+    this.#leaving = new AbortController();
     this.#session = null;
     clearTimeout(this.#redraw);
+    byId("session").hidden = true;
+    byId("place").hidden = true;
+    byId("unfinished").hidden = true;
+    this.picture.clear();
+    this.answers.clear();
+    this.snapshots.clear();
+    document.title = "rmt-server";
   }
 
   /** @param {string} sessionId */
   async show(sessionId) {
     this.leave();
-    this.#leaving = new AbortController();
-    const { signal } = this.#leaving;
+    const { signal } = this;
     this.#speeds = [];
     this.#lane = 0;
     this.#drawn = 0;
-    byId("place").hidden = true;
-    byId("unfinished").hidden = true;
-    this.picture.clear();
-    this.answers.clear();
-    const session = await this.app.client.getSession(sessionId);
-    if (signal.aborted) return; // another one is shown by now
+    const session = await this.app.client.getSession(sessionId, { signal });
     this.#session = session;
-    byId("title").textContent = this.#session.metadata.title ?? sessionId;
+    byId("title").textContent = session.metadata.title || sessionId;
     document.title = `${byId("title").textContent} · rmt-server`;
+    byId("session").hidden = false;
     this.#showLanes();
     this.#showProgress();
+    if (document.activeElement === document.body) byId("title").focus(); // what had the focus is hidden now
+    this.#follow(signal);
     this.app.attempt(() => this.#showMemory());
-    await Promise.all([this.snapshots.show(), this.#showUnfinished()]);
-    if (!signal.aborted) this.#follow(signal);
+    this.app.attempt(() => this.snapshots.show());
+    this.app.attempt(() => this.#showUnfinished());
   }
 
   /**
@@ -86,13 +99,14 @@ export class SessionPage {
         documentId,
         onProgress: ({ sentBytes, trouble, documentId: known }) => {
           this.#sending.set(sessionId, { total: source.size, sent: sentBytes, trouble });
-          localStorage.setItem(uploadOf(sessionId), JSON.stringify({ name, size: source.size, documentId: known }));
+          remember(sessionId, { name, size: source.size, documentId: known, pasted: !(source instanceof File) });
           if (sessionId === this.id) this.#showProgress();
         },
       });
-      localStorage.removeItem(uploadOf(sessionId));
+      forget(sessionId);
     } catch (error) {
       this.app.said(`${name} was not sent to its end. ${inWords(error)}`);
+      if (error.slug === "invalid-utf8") await this.app.attempt(() => this.#endUpload(sessionId)); // nor ever will be
     } finally {
       this.#sending.delete(sessionId);
       removeEventListener("beforeunload", leave);
@@ -173,7 +187,7 @@ export class SessionPage {
 
   async #showMemory() {
     this.#drawn = performance.now();
-    const { signal } = this.#leaving;
+    const { signal } = this;
     const asked = ++this.#asked;
     const movements = await this.app.client.movements(this.id, { lane: this.#lane, signal });
     if (asked !== this.#asked || signal.aborted) return; // it was asked for anew meanwhile, perhaps of another lane
@@ -183,7 +197,9 @@ export class SessionPage {
   }
 
   async #showText(start, stop, excerpt = "") {
+    const chosen = ++this.#chosen;
     const { text, start: first, end } = await this.#keptText(Math.max(start, stop - SHOWN_BYTES), stop);
+    if (chosen !== this.#chosen) return; // another place was chosen meanwhile
     byId("place-title").textContent = `Bytes ${count(first)} to ${count(end)}`;
     const at = excerpt ? text.indexOf(excerpt) : -1;
     byId("place-text").replaceChildren(
@@ -197,7 +213,8 @@ export class SessionPage {
 
   /** What is kept of a part of the text: a fork has read something of the text that its snapshot came from. */
   async #keptText(start, end) {
-    const text = (from) => this.app.client.getText(this.id, { start: from, end });
+    const { id, signal } = this;
+    const text = (from) => this.app.client.getText(id, { start: from, end, signal });
     return text(start).catch((error) => {
       const keptFrom = error.fields?.["text-start"];
       if (keptFrom > start && keptFrom < end) return text(keptFrom);
@@ -206,23 +223,27 @@ export class SessionPage {
   }
 
   async #showUnfinished() {
-    const known = JSON.parse(localStorage.getItem(uploadOf(this.id)) ?? "null");
+    const { id, signal } = this;
+    const known = remembered(id);
     byId("unfinished").hidden = true;
-    if (!known || this.#sending.has(this.id)) return;
-    const document = await this.app.client.getDocument(this.id, known.documentId).catch(() => null);
-    if (!document || document.complete) {
-      localStorage.removeItem(uploadOf(this.id));
-      return;
+    if (!known || this.#sending.has(id)) return;
+    const document = await this.app.client.getDocument(id, known.documentId).catch((error) => {
+      if (error.status === 404) return null;
+      throw error;
+    });
+    if (!document || document.complete) forget(id);
+    else if (!signal.aborted) {
+      const how = known.pasted ? "It was pasted: save it as a file and choose that" : "Choose it again";
+      byId("unfinished-text").textContent =
+        `${known.name} was sent up to ${size(document.offset)} of ${size(known.size)}. ${how}, and it goes on there.`;
+      byId("unfinished").hidden = false;
     }
-    byId("unfinished-text").textContent =
-      `${known.name} was sent up to ${size(document.offset)} of ${size(known.size)}. Choose it again, and it goes on there.`;
-    byId("unfinished").hidden = false;
   }
 
   #resume(input) {
     const [file] = input.files;
     input.value = "";
-    const known = JSON.parse(localStorage.getItem(uploadOf(this.id)) ?? "null");
+    const known = remembered(this.id);
     if (!file || !known) return;
     if (file.size !== known.size) {
       this.app.said(`${file.name} has ${size(file.size)}; ${known.name} had ${size(known.size)}.`);
@@ -232,24 +253,25 @@ export class SessionPage {
     this.send(this.id, file, known.name, known.documentId);
   }
 
-  async #endUpload() {
-    const known = JSON.parse(localStorage.getItem(uploadOf(this.id)) ?? "null");
-    if (known) await this.app.client.cancelDocument(this.id, known.documentId);
-    await this.#showUnfinished();
+  async #endUpload(sessionId) {
+    const known = remembered(sessionId);
+    if (known) await this.app.client.cancelDocument(sessionId, known.documentId);
+    forget(sessionId);
+    byId("unfinished").hidden = true;
   }
 
   #sendMore(input) {
     const [file] = input.files;
     input.value = "";
-    if (file) this.send(this.id, file, file.name);
+    if (file && this.#sending.has(this.id)) this.app.said("A document is being sent: the next one can follow when it is done.");
+    else if (file) this.send(this.id, file, file.name);
   }
 
   async #delete() {
     if (!confirm("Delete this session, its text and its memory? Snapshots that you kept stay.")) return;
     const { id } = this;
-    this.leave();
     await this.app.client.deleteSession(id);
-    localStorage.removeItem(uploadOf(id));
+    forget(id);
     this.app.go("");
   }
 }
@@ -257,4 +279,16 @@ export class SessionPage {
 /** Where this browser remembers an upload that is under way. @param {string} sessionId */
 function uploadOf(sessionId) {
   return `rmt-upload:${sessionId}`;
+}
+
+function remembered(sessionId) {
+  return JSON.parse(localStorage.getItem(uploadOf(sessionId)) ?? "null");
+}
+
+function remember(sessionId, upload) {
+  localStorage.setItem(uploadOf(sessionId), JSON.stringify(upload));
+}
+
+function forget(sessionId) {
+  localStorage.removeItem(uploadOf(sessionId));
 }

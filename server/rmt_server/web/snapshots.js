@@ -20,9 +20,16 @@ export class Snapshots {
     byId("snapshot-file").addEventListener("change", ({ target }) => app.attempt(() => this.#upload(target)));
   }
 
+  /** Forgets those of another session. */
+  clear() {
+    this.#shown = "";
+    byId("snapshots").replaceChildren();
+  }
+
   /** Lists them. */
   async show() {
-    const { snapshots } = await this.app.client.listSnapshots(this.page.id, { limit: LISTED });
+    const { id, signal } = this.page;
+    const { snapshots } = await this.app.client.listSnapshots(id, { limit: LISTED, signal });
     const shown = JSON.stringify(snapshots.map((one) => [one.id, one.name]));
     if (shown === this.#shown) return; // nobody loses the button that they are about to press
     this.#shown = shown;
@@ -51,6 +58,7 @@ export class Snapshots {
     const { client } = this.app;
     const actions = {
       Restore: async () => {
+        if (!confirm(`Put the memory back to "${name}"? What was read after it, and the text, will be gone.`)) return;
         await client.restore(this.page.id, snapshot.id);
         await this.app.show();
       },
@@ -60,8 +68,10 @@ export class Snapshots {
       },
       Download: async () => download(await client.exportSnapshot(snapshot.id), `${name}.safetensors`),
       Delete: async () => {
+        if (!confirm(`Delete the snapshot "${name}"?`)) return;
         await client.deleteSnapshot(snapshot.id);
         await this.show();
+        byId("snapshot-name").focus(); // its button is gone
       },
     };
     const buttons = Object.entries(actions).map(([label, act]) => {

@@ -61,10 +61,11 @@ def timeline(
     with connect(url, api_key) as rmt:
         drawn = plot and not as_json
         moved = rmt.movements(session, lane=lane or 0) if drawn else None
-        points = () if drawn and not question else rmt.timeline(session, question=question, lane=lane)
+        plain = moved is not None and moved.columns and not question
+        points = () if plain else rmt.timeline(session, question=question, lane=lane)
     if as_json:
         put_json(points)
-    elif moved is not None and (moved.columns or points):
+    elif moved is not None and (moved.columns or (points and question)):
         typer.echo("\n".join(_drawn(moved, points)))
     elif not points:
         note("No memories are kept along the text: it is too short, or the server keeps none.")
