@@ -110,7 +110,10 @@ export class SessionPage {
     } finally {
       this.#sending.delete(sessionId);
       removeEventListener("beforeunload", leave);
-      if (sessionId === this.id) await this.app.attempt(() => this.#showUnfinished());
+      if (sessionId === this.id) {
+        this.#showProgress(); // the last event may have come before
+        await this.app.attempt(() => this.#showUnfinished());
+      }
     }
   }
 
