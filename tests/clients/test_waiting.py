@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from rmt_client import GaveUpError, Progress, Retry, UnavailableError
+from rmt_client import ConnectionLostError, GaveUpError, Progress, Retry, UnavailableError
+from rmt_client.events import Following
 from rmt_client.flow import Flow, Outcome, Pause, Read
 from rmt_client.models import Answers
 from rmt_client.patience import Patience
@@ -145,3 +146,21 @@ def test_segments_are_progress_too() -> None:
 def test_a_rest_between_two_looks_is_no_failure() -> None:
     """Who wants no second try after a failure waits for a reader all the same."""
     assert World(reading(seconds_a_byte=20)).wait(give_up_s=0).read_bytes == SIZE
+
+
+def test_a_sign_of_life_ends_a_series_of_failures_and_an_error_does_not() -> None:
+    """Of a session that is followed: a quiet one is not given up at its second cut, a Redis that is away is."""
+    world, lost = World(redis_is_away), ConnectionLostError("Cut.")
+    patience = world.patience(give_up_s=10)
+    following = Following("s", "1-0", patience)
+    world.run(patience.after(lost))
+    world.now_s += 100
+    assert following.line(": ping") is None
+    world.run(patience.after(lost))
+    world.now_s += 100
+    for line in ("event: error", "id: 2-0", 'data: {"status": 503, "detail": "Not now."}'):
+        assert following.line(line) is None
+    with pytest.raises(UnavailableError):
+        following.line("")
+    with pytest.raises(GaveUpError):
+        world.run(patience.after(lost))

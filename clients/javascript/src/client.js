@@ -314,6 +314,7 @@ export class Client {
         for await (const event of this.#http.events(request, () => patience.moved())) {
           if (event.id) after = event.id;
           if (event.kind === "error" && !("document-id" in event.data)) throw problemOf(event.data);
+          patience.moved();
           yield event;
         }
         throw new ConnectionLostError("The server ended the event stream.");

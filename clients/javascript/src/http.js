@@ -60,10 +60,10 @@ export class Http {
    * Sends a request that is answered with server-sent events, and gives each event.
    *
    * @param {Request} request
-   * @param {() => void} [heard] Is told of everything that comes, the comments too that say the server is there.
+   * @param {() => void} [isThere] Is told when a comment says that the server is there, and has nothing to tell.
    * @returns {AsyncGenerator<{id: string, kind: string, data: any}, void, undefined>}
    */
-  async *events(request, heard = () => {}) {
+  async *events(request, isThere = () => {}) {
     const silence = new Silence(this.silenceS, request.signal);
     try {
       const headers = { Accept: "text/event-stream", ...request.headers };
@@ -77,12 +77,12 @@ export class Http {
       for (;;) {
         const { done, value } = await silence.bounds(reader.read());
         if (done) return;
-        heard();
         const blocks = (rest + value).split("\n\n");
         rest = blocks.pop() ?? "";
         for (const block of blocks) {
           const event = eventIn(block);
           if (event) yield event;
+          else if (block.startsWith(":")) isThere();
         }
       }
     } catch (error) {

@@ -37,7 +37,7 @@ class Following:
 
     Attributes:
         after: The id of the last event that came.
-        patience: What is left of it; every event renews it.
+        patience: What is left of it; every event and every sign of life renews it.
     """
 
     session_id: str
@@ -67,7 +67,7 @@ class Following:
         Raises:
             ProblemError: The session cannot be followed any longer.
         """
-        if line:  # a comment, too, says that the server is there
+        if line.startswith(":"):  # the server is there, and has nothing to tell
             self.patience.moved()
         event = self._lines.take(line)
         if event is None:
@@ -77,6 +77,7 @@ class Following:
         self.after = event.id
         if event.kind == "error" and "document-id" not in event.data:
             raise problem_of(event.data)
+        self.patience.moved()
         return event
 
     def retries(self, error: ProblemError) -> bool:

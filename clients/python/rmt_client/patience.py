@@ -114,9 +114,9 @@ class Patience:
         return pause_s * (0.5 + self.jitter() / 2)
 
 
-def persistently(call: Call[T], retry: Retry, clock: Clock = time.monotonic) -> Flow[T]:
+def persistently(call: Call[T], retry: Retry) -> Flow[T]:
     """Makes a call: again after a failure, where that is safe, or else once."""
     if not call.request.repeatable:
         return (yield from once(call))
-    patience = Patience(replace(retry, give_up_s=min(retry.give_up_s, retry.short_s)), clock=clock)
+    patience = Patience(replace(retry, give_up_s=min(retry.give_up_s, retry.short_s)))
     return call.parse((yield from patience.persist(call.request)))

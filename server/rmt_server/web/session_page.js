@@ -260,7 +260,7 @@ export class SessionPage {
     const known = remembered(sessionId);
     if (known) await this.app.client.cancelDocument(sessionId, known.documentId);
     forget(sessionId);
-    byId("unfinished").hidden = true;
+    if (sessionId === this.id) byId("unfinished").hidden = true;
   }
 
   #sendMore(input) {
