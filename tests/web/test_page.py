@@ -27,10 +27,11 @@ return Array.from({ length: columns }, (_, column) => Array.from({ length: rows 
 
 LATE = """
 const sid = arguments[0], get = fetch;
-window.late = 0;
+window.held = window.late = 0;
 window.fetch = async (url, options) => {
   const answer = await get(url, options);
   if (!new RegExp(`${sid}/(text|snapshots)`).test(url)) return answer;
+  window.held += 1;
   await new Promise((resolve) => setTimeout(resolve, 1500));
   window.late += 1;
   return answer;
@@ -215,11 +216,12 @@ def test_a_file_can_be_taken_back_and_a_double_click_begins_one_session(page: Pa
     page.press("Remove")
     assert page.text("#chosen") == ""
     page.find("#pasted").send_keys("Mary went home.")
-    before = len(server.http.get("/v1/sessions?limit=100").json()["sessions"])
+    before = server.http.get("/v1/sessions?limit=1").json()["sessions"]
     page.driver.execute_script("const read = document.querySelector('#begin .main'); read.click(); read.click()")
     page.wait("#facts", "read: 15 bytes")
     assert page.text("#title") == "Mary went home."
-    assert len(server.http.get("/v1/sessions?limit=100").json()["sessions"]) == before + 1
+    newest = [one["id"] for one in server.http.get("/v1/sessions?limit=2").json()["sessions"]]
+    assert newest == [page.sid, *(one["id"] for one in before)]
 
 
 def test_what_comes_late_is_not_shown_of_another_session(page: Page, server: Server, book: Path) -> None:
@@ -230,10 +232,11 @@ def test_what_comes_late_is_not_shown_of_another_session(page: Page, server: Ser
     page.wait("#snapshots", "snapshot: ")
     page.driver.execute_script(LATE, first)
     page.find("#picture").click()
+    wait_for(lambda: page.driver.execute_script("return held") >= 1, what="the text to be held back")
     page.driver.execute_script("location.hash = arguments[0]", second)
     page.wait("#facts", "read: 2.0 kB")
     page.driver.execute_script("location.hash = arguments[0]", first)
-    page.wait("#facts", "read: 60 kB")
+    wait_for(lambda: page.driver.execute_script("return held") >= 2, what="the snapshots to be held back")
     page.driver.execute_script("location.hash = arguments[0]", second)
     page.wait("#facts", "read: 2.0 kB")
     wait_for(lambda: page.driver.execute_script("return late") >= 2, what="the answers that come late")
