@@ -5,9 +5,9 @@ on the PATH, in wheels, and those named in ``RMT_TEST_REDIS_SERVERS`` (paths, se
 """
 
 import os
-import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,6 +33,9 @@ def found_redis_servers() -> dict[str, Path | None]:
 # A shell starts what runs in its background with SIGINT ignored, and processes that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Node and npm come with the development packages.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
 pytest_plugins = ["tests.tiny_models", "tests.serving"]
 JAVASCRIPT = Path(__file__).parents[1] / "clients" / "javascript"
 REDIS_SERVERS = found_redis_servers()
@@ -41,8 +44,6 @@ REDIS_SERVERS = found_redis_servers()
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """What npm installs for the JavaScript client and its tests."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
     if not (JAVASCRIPT / "node_modules" / ".package-lock.json").exists():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=JAVASCRIPT, check=True)
     return JAVASCRIPT / "node_modules"
