@@ -72,7 +72,7 @@ def test_calls_wait_for_as_long_as_is_documented() -> None:
         protocol.status(),
         protocol.create_session("key"),
         protocol.get_session("s"),
-        protocol.restore_session("s", "n"),
+        protocol.restore_session("s", "n", revision=None),
         protocol.export_snapshot("n"),
         protocol.movements("s", lane=0),
         protocol.import_snapshot("key", b"", name=None),

@@ -16,7 +16,7 @@ import pytest
 from tests.clients.faulty_proxy import Cut, Delay, FaultyProxy, LoseAnswer, Refuse, Stall, Twice
 from tests.serving import ProcessFactory, ServerProcess, cut, text, wait_for
 
-from rmt_client import Client, Retry
+from rmt_client import Client, Retry, StaleError
 from rmt_server.redis_process.server import EmbeddedRedis
 
 QUESTION = "Where is Mary?"
@@ -107,6 +107,31 @@ def test_a_snapshot_that_went_through_a_file_answers_alike(process: ServerProces
     fork, _ = rmt(process.url, "sessions", "create", "--snapshot", imported)
     assert asked(process.url, fork) == asked(process.url, sid)
     assert process.state(fork) == file.read_bytes()
+
+
+def test_models_are_listed_and_a_session_that_moved_on_is_not_restored(process: ServerProcess) -> None:
+    with Client(process.url) as client:
+        [model] = client.list_models()
+        session = client.create_session(model=model.id)
+        client.read(session.id, "Mary went home.")
+        snapshot = client.create_snapshot(session.id)
+        known = client.get_session(session.id)
+        client.read(session.id, " John stayed.")
+        with pytest.raises(StaleError):
+            client.restore(session.id, snapshot.id, revision=known.revision)
+        now = client.get_session(session.id)
+        assert now.read_bytes == len("Mary went home. John stayed.")
+        assert client.restore(session.id, snapshot.id, revision=now.revision).digest == known.digest
+
+
+def test_an_upload_that_nobody_goes_on_with_is_ended_by_the_command(process: ServerProcess, book: Path) -> None:
+    session = process.session()
+    document = process.open(session).rpartition("/")[2]
+    _, refused = rmt(process.url, "read", book, "--session", session, "--give-up-after", 0, code=1)
+    assert document in refused
+    assert "ends after 0 bytes" in rmt(process.url, "sessions", "cancel", session, document)[1]
+    rmt(process.url, "read", book, "--session", session)
+    assert process.look(session)["read_bytes"] == len(BOOK)
 
 
 def test_cut_connections_leave_no_trace(

@@ -21,6 +21,7 @@ from rmt_client.models import (
     Document,
     Health,
     Listener,
+    Model,
     Movements,
     Page,
     Session,
@@ -77,6 +78,10 @@ class Client(BaseClient):
     def status(self) -> Health:
         """Asks whether the server takes work."""
         return self._call(protocol.status())
+
+    def list_models(self) -> tuple[Model, ...]:
+        """Lists the checkpoints that are served, for `create_session(model=)`."""
+        return self._call(protocol.list_models())
 
     def create_session(self, **options: Unpack[SessionOptions]) -> Session:
         """Starts a session; `SessionOptions` says with what."""
@@ -279,9 +284,9 @@ class Client(BaseClient):
         """Uploads a snapshot that was exported, from this server or another."""
         return self._call(protocol.import_snapshot(new_key(), content, name=name))
 
-    def restore(self, session_id: str, snapshot_id: str) -> Session:
-        """Puts the memory of a session back to a snapshot."""
-        return self._call(protocol.restore_session(session_id, snapshot_id))
+    def restore(self, session_id: str, snapshot_id: str, *, revision: int | None = None) -> Session:
+        """Puts the memory of a session back to a snapshot; with `revision`, StaleError if the session has moved on."""
+        return self._call(protocol.restore_session(session_id, snapshot_id, revision=revision))
 
     def _call(self, call: Call[T]) -> T:
         return self._drive(persistently(call, self._retry))

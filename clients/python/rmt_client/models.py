@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -37,6 +37,19 @@ class Session:
     def from_json(cls, data: Json) -> Session:
         """Reads a session; KeyError, TypeError or ValueError when it is not one."""
         return cls(**_common(cls, data), focus=tuple(data["focus"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checkpoint that is served."""
+
+    id: str
+    created: datetime
+
+    @classmethod
+    def from_json(cls, data: Json) -> Model:
+        """Reads a model; its time is in seconds since 1970."""
+        return cls(str(data["id"]), datetime.fromtimestamp(int(data["created"]), UTC))
 
 
 @dataclass(frozen=True, slots=True)

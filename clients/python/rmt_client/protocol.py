@@ -7,7 +7,19 @@ from typing import Any, TypeVar, Unpack
 from urllib.parse import quote
 
 from rmt_client.errors import ProtocolError
-from rmt_client.models import Answers, Document, Health, Movements, Page, Session, Snapshot, Text, TimelinePoint, Trace
+from rmt_client.models import (
+    Answers,
+    Document,
+    Health,
+    Model,
+    Movements,
+    Page,
+    Session,
+    Snapshot,
+    Text,
+    TimelinePoint,
+    Trace,
+)
 from rmt_client.options import AskOptions, SessionOptions
 from rmt_client.wire import BUSY, Call, Request, Response, body, nothing, reads
 
@@ -36,8 +48,7 @@ def update_session(
     session_id: str, *, metadata: Mapping[str, str] | None, ttl_s: int | None, revision: int | None
 ) -> Call[Session]:
     """Changes metadata or lifetime; with a revision, only if the session still has it."""
-    headers = {} if revision is None else {"If-Match": f'"{revision}"'}
-    request = Request("PATCH", _session(session_id), headers, json=_given(metadata=metadata, ttl_s=ttl_s))
+    request = Request("PATCH", _session(session_id), _if(revision), json=_given(metadata=metadata, ttl_s=ttl_s))
     return Call(request, reads(Session.from_json, 200))
 
 
@@ -46,9 +57,9 @@ def delete_session(session_id: str) -> Call[None]:
     return Call(Request("DELETE", _session(session_id)), nothing)
 
 
-def restore_session(session_id: str, snapshot_id: str) -> Call[Session]:
-    """Puts a session back to a snapshot."""
-    request = Request("POST", _session(session_id, "restore"), json={"snapshot": snapshot_id})
+def restore_session(session_id: str, snapshot_id: str, *, revision: int | None) -> Call[Session]:
+    """Puts a session back to a snapshot; with a revision, only if the session still has it."""
+    request = Request("POST", _session(session_id, "restore"), _if(revision), json={"snapshot": snapshot_id})
     return Call(request, reads(Session.from_json, 200))
 
 
@@ -156,6 +167,11 @@ def import_snapshot(idempotency_key: str, content: bytes, *, name: str | None) -
     return Call(request, reads(Snapshot.from_json, 200, 201))
 
 
+def list_models() -> Call[tuple[Model, ...]]:
+    """Lists the checkpoints that are served."""
+    return Call(_get("/v1/models"), reads(lambda data: tuple(map(Model.from_json, data["data"])), 200))
+
+
 def status() -> Call[Health]:
     """Asks whether the server takes work; 503 is an answer here, too."""
 
@@ -183,6 +199,10 @@ def document_path(session_id: str, document_id: str) -> str:
 
 def _get(path: str, **more: Any) -> Request:
     return Request("GET", path, repeatable=True, **more)
+
+
+def _if(revision: int | None) -> dict[str, str]:
+    return {} if revision is None else {"If-Match": f'"{revision}"'}
 
 
 def _session(*parts: str) -> str:

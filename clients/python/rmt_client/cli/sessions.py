@@ -22,10 +22,10 @@ from rmt_client.cli.options import (
     list_by_default,
     pairs,
 )
-from rmt_client.cli.output import put_deleted, put_json, put_line, put_record, put_table
+from rmt_client.cli.output import note, put_deleted, put_json, put_line, put_record, put_table
 from rmt_client.models import Session
 
-sessions = typer.Typer(help="List, create, show, follow and delete sessions.")
+sessions = typer.Typer(help="List, create, show, follow and delete sessions, and end their uploads.")
 Id = Annotated[str, typer.Argument(metavar="SESSION")]
 TOLD = ("accepted_bytes", "read_bytes", "tokens", "documents", "snapshot", "detail")
 HEAD = ("id", "status", "read bytes", "accepted bytes", "tokens", "created", "focus")
@@ -39,7 +39,7 @@ def alone(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """List, create, show, follow and delete sessions; alone, list them."""
+    """List, create, show, follow and delete sessions, and end their uploads; alone, list them."""
     if list_by_default(context):
         list_(limit, url, api_key, as_json)
 
@@ -106,6 +106,24 @@ def events(
                 put_json(event)
             else:
                 put_line([event.id, event.kind, *(f"{name} {event.data[name]}" for name in TOLD if name in event.data)])
+
+
+@sessions.command()
+def cancel(
+    session: Id,
+    document: Annotated[str, typer.Argument(metavar="DOCUMENT", help="As the refusal of the next one names it.")],
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """End an upload that nobody goes on with; what was accepted of it stays."""
+    with connect(url, api_key) as rmt:
+        rmt.cancel_document(session, document)
+        ended = rmt.get_document(session, document)
+    if as_json:
+        put_json(ended)
+    else:
+        note(f"Document {document} ends after {ended.offset:,} bytes.")
 
 
 @sessions.command()
