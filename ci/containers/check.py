@@ -97,6 +97,7 @@ def main() -> None:
         stack.up("proxy", "prometheus")
         assert len(stack.containers("server", "replica")) == 3
         like_undisturbed(rmt, lambda sid: _events_come_while_it_reads(rmt, sid))
+        _text_arrives_before_its_request_ends(rmt)
     with _told("one of them is killed while it reads"), Client(_PROXY) as rmt:
         like_undisturbed(rmt, lambda _: stack.docker("kill", stack.reader()) and None)
         assert len(stack.containers("server", "replica")) in (2, 3)
@@ -144,6 +145,22 @@ def _events_come_while_it_reads(rmt: Client, sid: str) -> None:
     events = rmt.events(sid)
     read = [next(events).data["read_bytes"] for _ in range(3)]
     assert read == sorted(read), read
+    assert rmt.get_session(sid).status == "reading", "the events came when all was read"
+
+
+def _text_arrives_before_its_request_ends(rmt: Client) -> None:
+    """Each piece is accepted before the next one is sent, within one request."""
+    session = rmt.create_session()
+    piece = _FACT.encode()
+
+    def pieces() -> Iterator[bytes]:
+        for sent in range(len(piece), 4 * len(piece), len(piece)):
+            yield piece
+            _until(lambda sent=sent: rmt.get_session(session.id).accepted_bytes == sent)  # type: ignore[misc]
+
+    url = f"{_PROXY}/v1/sessions/{session.id}/documents"
+    headers = {"Content-Type": "text/plain", "Upload-Complete": "?1"}
+    httpx.post(url, content=pieces(), headers=headers, timeout=_PATIENCE_S).raise_for_status()
 
 
 def _is_locked_up(stack: Stack) -> None:

@@ -45,6 +45,7 @@ class Options(BaseModel, extra="forbid"):
     waiting_tokens: int = Field(
         100_000, gt=0, description="Unread tokens for each replica: with more of them, a replica is added."
     )
+    drain_s: float = Field(20.0, gt=0, description="RMT_DRAIN_S of each; Ray ends one that takes twice that to stop.")
     upscale_delay_s: float = Field(10.0, ge=0)
     downscale_delay_s: float = Field(300.0, ge=0)
 
@@ -68,7 +69,7 @@ def service(options: Options) -> Application:
         autoscaling_config=scaled,
         max_ongoing_requests=1024,
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},
-        graceful_shutdown_timeout_s=30.0,
+        graceful_shutdown_timeout_s=2 * options.drain_s,
         health_check_period_s=5.0,
     )
     return deploy(Replica).bind(options)
@@ -79,7 +80,9 @@ class Replica:
     """One process that reads and answers."""
 
     def __init__(self, options: Options) -> None:
-        given: dict[str, Any] = {} if options.gpus else {"device": "cpu", "threads": options.cpus}
+        given: dict[str, Any] = {"drain_s": options.drain_s}
+        if not options.gpus:
+            given |= {"device": "cpu", "threads": options.cpus}
         if options.redis_url:
             given["redis_url"] = options.redis_url
         settings = Settings(**given)

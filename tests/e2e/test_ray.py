@@ -32,16 +32,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_cluster(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """Starts a head and another node of two processors each; `RMT_...` of both is `settings`."""
+    """Starts a head and another node of two processors each, with pretended GPUs; `RMT_...` of both is `settings`."""
     with ExitStack() as stack:
 
-        def start(**settings: float) -> Any:
+        def start(gpus: int = 0, **settings: float) -> Any:
             known = {"checkpoint": checkpoint, "commit_interval_s": 0.05, "max_batch_lanes": 1} | settings
             for name, value in known.items():
                 monkeypatch.setenv(f"RMT_{name.upper()}", str(value))
-            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+            node = {"num_cpus": 2, "num_gpus": gpus}
+            cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
             stack.callback(cluster.shutdown)
-            cluster.second = cluster.add_node(num_cpus=2)
+            cluster.second = cluster.add_node(**node)
             ray.init(address=cluster.address, log_to_driver=False)
             stack.callback(ray.shutdown)
             return cluster
@@ -128,6 +129,36 @@ def test_replicas_that_are_replaced_put_their_sessions_down(
     for session in sessions:
         assert rmt.wait_until_read(session.id, timeout_s=200).read_bytes == len(TEXT)
     assert [look(rmt, session.id) for session in sessions] == [undisturbed] * 4
+
+
+@pytest.mark.timeout(400)
+def test_replicas_that_are_no_longer_needed_put_their_sessions_down(
+    start_cluster: Callable[..., Any], application: Application, rmt: Client, undisturbed: Any
+) -> None:
+    """One after another, while the rest of the text is read."""
+    start_cluster(lease_s=3600.0)
+    application.deploy(max_replicas=2, waiting_tokens=len(TEXT) // 2, downscale_delay_s=0.0)
+    sessions = application.read()
+    wait_for(lambda: application.replicas() == 2, 120, "the waiting text to add a replica")
+    wait_for(lambda: application.replicas() == 1, 200, "a replica to go")
+    assert "reading" in {rmt.get_session(session.id).status for session in sessions}, "take a longer text"
+    for session in sessions:
+        assert rmt.wait_until_read(session.id, timeout_s=200).read_bytes == len(TEXT)
+    assert [look(rmt, session.id) for session in sessions] == [undisturbed] * 4
+
+
+@pytest.mark.timeout(400)
+def test_each_replica_has_a_gpu_of_its_own(
+    start_cluster: Callable[..., Any], application: Application, rmt: Client
+) -> None:
+    """GPUs that are only said to be there: a replica finds none, and computes with what there is."""
+    start_cluster(gpus=1)
+    application.deploy(gpus=1, min_replicas=2, max_replicas=2)
+    assert application.replicas() == 2
+    assert ray.cluster_resources()["GPU"] == 2
+    wait_for(lambda: ray.available_resources().get("GPU", 0) == 0, 30, "both to be taken")
+    session = rmt.create_session()
+    assert rmt.read(session.id, "Mary went home.").read
 
 
 def test_replicas_follow_what_waits() -> None:
