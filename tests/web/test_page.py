@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
 from tests.serving import ProcessFactory, Server, ServerFactory, text, wait_for
 from tests.web.conftest import Page
 
@@ -25,6 +27,20 @@ return Array.from({ length: columns }, (_, column) => Array.from({ length: rows 
 """
 """How dark the middle of each cell of the picture is, by column and row."""
 
+DROP = """
+const [name, words] = arguments, data = new DataTransfer();
+if (name) data.items.add(new File([words], name));
+else data.setData("text/plain", words);
+document.querySelector("#drop").dispatchEvent(new DragEvent("drop", { dataTransfer: data, cancelable: true }));
+"""
+"""A file is dropped, or without a name words are."""
+SEEN = """
+window.seen = [];
+const see = () => seen.push(document.querySelector("#answers .said")?.textContent ?? "");
+const all = { subtree: true, childList: true, characterData: true };
+new MutationObserver(see).observe(document.querySelector("#answers"), all);
+"""
+"""Remembers everything that the newest answer has said."""
 LATE = """
 const sid = arguments[0], get = fetch;
 window.held = window.late = 0;
@@ -167,6 +183,78 @@ def test_focuses_are_listed_shown_and_asked(page: Page, server: Server, book: Pa
     page.wait("#answers", "% sure")
     assert page.find("#answers .asked").text == "Who went?"
     assert server.ask(sid, "Who went?", mode="auto")["lane"] == 1
+
+
+def test_a_file_or_words_can_be_dropped(page: Page, server: Server) -> None:
+    page.open(server.url)
+    page.driver.execute_script(DROP, "", "Mary went home.")
+    page.press("Read")
+    page.wait("#facts", "read: 15 bytes")
+    page.press("New")
+    page.driver.execute_script(DROP, "dropped.txt", "John went to the garden.")
+    assert page.text("#chosen") == "dropped.txt, 24 bytes"
+    page.press("Read")
+    page.wait("#title", "dropped.txt")
+    page.wait("#facts", "read: 24 bytes")
+
+
+def test_everything_can_be_done_with_the_keyboard(page: Page, server: Server) -> None:
+    def to(selector: str) -> None:
+        for _ in range(40):
+            if page.driver.execute_script("return document.activeElement.matches(arguments[0])", selector):
+                return
+            press(Keys.TAB)
+        raise AssertionError(f"Tab does not come to {selector}")
+
+    def press(*keys: str) -> None:
+        ActionChains(page.driver).send_keys(*keys).perform()
+
+    page.open(server.url)
+    to("#pasted")
+    press("Mary went to the garden. " * 20, Keys.TAB, FOCUS)
+    to("#begin .main")
+    press(Keys.ENTER)
+    page.wait("#facts", "read: 500 bytes")
+    assert page.driver.execute_script("return document.activeElement.id") == "title"
+    drawn(page, server)
+    to("#picture")
+    press(Keys.HOME, Keys.ENTER)
+    page.wait("#place-title", "Bytes 0 to")
+    to("#question")
+    press("Who went?", Keys.ENTER)
+    page.wait("#answers", "% sure")
+    to("#snapshot-name")
+    press("chapter one", Keys.ENTER)
+    page.wait("#snapshots", "chapter one: ")
+    to("[aria-label='Fork: chapter one']")
+    press(Keys.SPACE)
+    page.wait("#title", "chapter one (fork)")
+    to("#sessions")
+
+
+def test_sessions_can_be_changed(page: Page, server: Server) -> None:
+    first = server.session(metadata={"title": "First"})
+    second = server.session(metadata={"title": "Second"})
+    page.open(server.url, first)
+    page.wait("#title", "First")
+    wait_for(lambda: page.find("#sessions").get_attribute("value") == first, what="the list of sessions")
+    Select(page.find("#sessions")).select_by_visible_text("Second")
+    page.wait("#title", "Second")
+    assert page.sid == second
+
+
+def test_words_of_an_answer_are_shown_as_they_come(page: Page, server: Server, book: Path) -> None:
+    sid = read_file(page, server, book)
+    page.find("#mode").send_keys("from memory")
+    page.driver.execute_script(SEEN)
+    page.find("#question").send_keys("Who went?", Keys.ENTER)
+    page.wait("#answers", "% sure")
+    answer = server.ask(sid, "Who went?", mode="recall")
+    words = [one for one in page.driver.execute_script("return seen") if one not in {"", "…"}]
+    guess = answer["answer"] or answer["guess"]
+    growing = [one for one in dict.fromkeys(words) if guess.startswith(one.strip())]
+    assert len(growing) > 2, words
+    assert growing == sorted(growing, key=len)
 
 
 def test_pasted_text_is_read_with_focuses(page: Page, server: Server) -> None:
@@ -345,6 +433,8 @@ def test_a_reload_in_the_middle_loses_nothing(page: Page, start_server: ServerFa
     page.press("Read")
     page.wait("#title", "book.txt")
     sid = page.sid
+    page.wait("#facts", "tokens/s")
+    assert page.text("#told") == "Reading…"
     wait_for(lambda: server.look(sid)["read_bytes"] > 10_000, what="some of it to be read")
     page.driver.execute_script("location.reload()")
     if alert := _dialog(page):

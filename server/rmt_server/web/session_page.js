@@ -156,6 +156,9 @@ export class SessionPage {
       sending?.trouble ?? "",
     ];
     byId("facts").textContent = facts.filter(Boolean).join(" · ");
+    // What changes all the time would drown all else that a screen reader says.
+    const told = reads ? "Reading…" : `Read: ${size(read)}`;
+    if (byId("told").textContent !== told) byId("told").textContent = told;
   }
 
   #showLanes() {

@@ -29,11 +29,12 @@ export class Snapshots {
   /** Lists them. */
   async show() {
     const { id, signal } = this.page;
-    const { snapshots } = await this.app.client.listSnapshots(id, { limit: LISTED, signal });
+    const { snapshots, next } = await this.app.client.listSnapshots(id, { limit: LISTED, signal });
     const shown = JSON.stringify(snapshots.map((one) => [one.id, one.name]));
     if (shown === this.#shown) return; // nobody loses the button that they are about to press
     this.#shown = shown;
     byId("snapshots").replaceChildren(...snapshots.map((one) => this.#entry(one)));
+    if (next) byId("snapshots").append(element("li", {}, `The last ${LISTED}; \`rmt snapshots list --session ${id}\` has more.`));
   }
 
   async #keep() {
