@@ -99,7 +99,7 @@ cert = /etc/ssl/certs/ca-certificates.crt
 CONF
   cp -L /etc/ssl/certs/ca-certificates.crt "$work/ca-certificates.crt"
   # shellcheck disable=SC2016 - $1 is mmdebstrap's, in its hooks
-  mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,redis-server,nginx-light,prometheus,curl,ca-certificates \
+  mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,redis-server,nginx-light,prometheus,curl,wget,ca-certificates \
     --customize-hook='chroot "$1" ln -s python3 /usr/bin/python' \
     --customize-hook='mkdir "$1/data" "$1/wheels" && chown 999:999 "$1/data"' \
     --customize-hook='install -d -o 65534 -g 65534 "$1/prometheus"' \
