@@ -18,6 +18,18 @@ from tests.web.conftest import Page
 from rmt_server.auth import new_key
 
 FOCUS = "Where is Mary?"
+FRAMED = """
+const canvas = document.querySelector("#picture"), probe = document.createElement("span");
+probe.style.color = getComputedStyle(canvas).getPropertyValue("--found");
+canvas.after(probe);
+const [red, green, blue] = getComputedStyle(probe).color.match(/\\d+/g).map(Number);
+probe.remove();
+const { width, height } = canvas, { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+const is = (at) => data[at] === red && data[at + 1] === green && data[at + 2] === blue && data[at + 3] === 255;
+const columns = Array.from({ length: width }, (_, x) => x).filter((x) => is(4 * (Math.floor(height / 2) * width + x)));
+return columns.length ? [columns[0] / width, (columns.at(-1) + 1) / width] : null;
+"""
+"""From where to where in the picture, as shares of its width, the frame of what was found goes."""
 INKS = """
 const [columns, rows] = arguments, canvas = document.querySelector("#picture");
 const pen = canvas.getContext("2d"), high = (canvas.clientHeight - 18) * devicePixelRatio;
@@ -390,6 +402,9 @@ def test_a_question_is_answered_and_traced(page: Page, server: Server, book: Pat
             ends = [column["bytes"] for column in movements(server, sid)["columns"]]
             chosen = page.find("#picture").get_attribute("aria-valuenow")
             assert chosen == str(min(sum(end <= start for end in ends), len(ends) - 1))
+            first, last = (sum(end <= byte for end in ends) for byte in (start, min(stop, ends[-1]) - 1))
+            expected = [first / len(ends), (last + 1) / len(ends)]
+            assert page.driver.execute_script(FRAMED) == pytest.approx(expected, abs=0.01)
 
 
 def test_snapshots_are_taken_put_back_forked_and_travel(
