@@ -75,7 +75,8 @@ def _shoot(browser: webdriver.Chrome, file: Path, height: int) -> None:
     browser.set_window_size(1000, height + 100)
     browser.execute_script("scrollTo(0, 0)")
     time.sleep(1)
-    browser.save_screenshot(str(file))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(browser.get_screenshot_as_png())
     print(file)
 
 
