@@ -23,12 +23,13 @@ def blocks(document: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), re.M | re.S)
 
 
-def run(command: list[str], script: str, directory: Path, server: ServerProcess) -> str:
-    """What a script prints, run in a directory and with this server in the default one's place."""
+def run(command: list[str], script: str, directory: Path, server: ServerProcess | None = None) -> str:
+    """What a script prints, run in a directory and with this server, if any, in the default one's place."""
+    url = server.url if server else DEFAULT_URL
     done = subprocess.run(
-        [*command, script.replace(DEFAULT_URL, server.url)],
+        [*command, script.replace(DEFAULT_URL, url)],
         cwd=directory,
-        env=os.environ | {"RMT_URL": server.url},
+        env=os.environ | {"RMT_URL": url},
         capture_output=True,
         text=True,
         timeout=300,

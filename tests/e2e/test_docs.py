@@ -66,14 +66,14 @@ def test_calls_in_javascript(directory: Path, serving: ServerProcess) -> None:
     assert "answer: 'garden'" in run(["node", "--input-type=module", "--eval"], example, directory, serving)
 
 
-def test_a_memory_without_a_server(directory: Path, serving: ServerProcess) -> None:
-    said = run(BASH, blocks(DOCS / "model.md", "sh")[0], directory, serving)
+def test_a_memory_without_a_server(directory: Path) -> None:
+    said = run(BASH, blocks(DOCS / "model.md", "sh")[0], directory)
     assert json.loads(said.splitlines()[-1])["text"] == "garden"
-    said = [run(PYTHON, one, directory, serving) for one in blocks(DOCS / "model.md", "python")]
+    said = [run(PYTHON, one, directory) for one in blocks(DOCS / "model.md", "python")]
     assert ["(1, 16, 576)" in one for one in said] == [True, True]
 
 
-def test_training_as_described(directory: Path, serving: ServerProcess) -> None:
+def test_training_as_described(directory: Path) -> None:
     """With a step in each stage where the page has hundreds."""
     page = DOCS / "training.md"
     [line], [config] = blocks(page, "json"), blocks(page, "toml")
@@ -81,6 +81,6 @@ def test_training_as_described(directory: Path, serving: ServerProcess) -> None:
     (directory / "books").mkdir()
     (directory / "books" / "Jane_Doe_Story.txt").write_text("She walked along the river to the old mill. " * 2000)
     (directory / "train.toml").write_text(re.sub(r"max_steps = \d+", "max_steps = 1", config))
-    run(BASH, blocks(page, "sh")[0], directory, serving)
+    run(BASH, blocks(page, "sh")[0], directory)
     assert len((directory / "runs" / "mine" / "log.jsonl").read_text().splitlines()) == 2
     assert load_checkpoint(directory / "runs" / "mine" / "checkpoint").config.segment_tokens == 384

@@ -101,6 +101,13 @@ def undisturbed(server: Server) -> tuple[int, int, str, str | None]:
         return look(rmt, session.id)
 
 
+def assert_read_like(undisturbed: Any, rmt: Client, sessions: list[Session]) -> None:
+    """Each is read to its end, and is what it is where nothing happens."""
+    for session in sessions:
+        assert rmt.wait_until_read(session.id, timeout_s=200).read_bytes == len(TEXT)
+    assert [look(rmt, session.id) for session in sessions] == [undisturbed] * 4
+
+
 @pytest.mark.timeout(400)
 def test_what_waits_adds_replicas_and_a_machine_that_dies_loses_nothing(
     start_cluster: Callable[..., Any], application: Application, rmt: Client, undisturbed: Any
@@ -110,9 +117,7 @@ def test_what_waits_adds_replicas_and_a_machine_that_dies_loses_nothing(
     sessions = application.read()
     wait_for(lambda: application.replicas() == 3, 120, "the waiting text to add replicas")
     cluster.remove_node(cluster.second, allow_graceful=False)
-    for session in sessions:
-        assert rmt.wait_until_read(session.id, timeout_s=200).read_bytes == len(TEXT)
-    assert [look(rmt, session.id) for session in sessions] == [undisturbed] * 4
+    assert_read_like(undisturbed, rmt, sessions)
 
 
 @pytest.mark.timeout(400)
@@ -126,9 +131,7 @@ def test_replicas_that_are_replaced_put_their_sessions_down(
     wait_for(lambda: all(rmt.get_session(session.id).segments for session in sessions), 60, "all to be read")
     application.deploy(min_replicas=2, max_replicas=2, waiting_tokens=1)
     assert "reading" in {rmt.get_session(session.id).status for session in sessions}, "take a longer text"
-    for session in sessions:
-        assert rmt.wait_until_read(session.id, timeout_s=200).read_bytes == len(TEXT)
-    assert [look(rmt, session.id) for session in sessions] == [undisturbed] * 4
+    assert_read_like(undisturbed, rmt, sessions)
 
 
 @pytest.mark.timeout(400)
@@ -142,9 +145,7 @@ def test_replicas_that_are_no_longer_needed_put_their_sessions_down(
     wait_for(lambda: application.replicas() == 2, 120, "the waiting text to add a replica")
     wait_for(lambda: application.replicas() == 1, 200, "a replica to go")
     assert "reading" in {rmt.get_session(session.id).status for session in sessions}, "take a longer text"
-    for session in sessions:
-        assert rmt.wait_until_read(session.id, timeout_s=200).read_bytes == len(TEXT)
-    assert [look(rmt, session.id) for session in sessions] == [undisturbed] * 4
+    assert_read_like(undisturbed, rmt, sessions)
 
 
 @pytest.mark.timeout(400)
