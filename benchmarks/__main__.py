@@ -37,6 +37,7 @@ def _suite(options: argparse.Namespace) -> dict[str, list[str]]:
         ],
         "service": ["benchmarks.service", "--checkpoint", _SMALL, "--runs", runs, *on],
         "commits": ["benchmarks.commits", "--checkpoint", _SMALL, "--kilobytes", "20" if options.quick else "400"],
+        "search": ["benchmarks.search", "--megabytes", "5" if options.quick else "46"],
         "answer_time": [
             *["benchmarks.answer_time", "--checkpoint", _LARGE, "--runs", runs, "--lengths", *lengths],
             *[*gguf, *pictures, *on],

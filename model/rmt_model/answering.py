@@ -1,5 +1,10 @@
-"""Answering: questions to a reader state. The state is copied into the engine, so asking never changes it."""
+"""Answering: questions to a reader state. The state is copied into the engine, so asking never changes it.
 
+`inquire` prepares questions for either kind of engine: a causal language model's answers are to be decoded
+(`Inquiry`), an encoder's are there at once (`Pointed`).
+"""
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,11 +14,28 @@ from numpy.typing import NDArray
 from rmt_model.calibration import Way
 from rmt_model.engine import Engine
 from rmt_model.errors import FingerprintError, QuestionError
+from rmt_model.lane_engine import LaneEngine
+from rmt_model.pointers import Pointer, pointers_of
+from rmt_model.span_engine import SpanEngine, Window
 from rmt_model.state import ReaderState
 from rmt_model.tokenizer import StreamingTokenizer
 from rmt_model.types import GREEDY, Generation, LaneSegment, Prompt, Sampling
 
-__all__ = ["Answer", "Candidate", "Inquiry", "Question", "answer", "bare", "focus_ids", "lane_of_focus", "normalised"]
+__all__ = [
+    "Answer",
+    "Candidate",
+    "Inquiry",
+    "Pointed",
+    "Question",
+    "answer",
+    "bare",
+    "focus_ids",
+    "inquire",
+    "lane_of_focus",
+    "normalised",
+    "pointed_answer",
+    "read_windows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +65,7 @@ class Answer:
         generation: What was decoded.
         confidence: How likely it is that this is right, by the checkpoint's calibration, 0 to 1.
         known: Whether that is enough to call it an answer; else the document does not seem to say.
+        pointers: An encoder's places of the text, the answer's first; none of a model that writes.
     """
 
     lane: int
@@ -50,6 +73,7 @@ class Answer:
     generation: Generation
     confidence: float
     known: bool
+    pointers: tuple[Pointer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +116,7 @@ class Inquiry:
             [
                 Candidate(
                     lane,
-                    "focus" if normalised(question.text) in map(normalised, state.focus[lane : lane + 1]) else "recall",
+                    "focus" if _is_focus(question, state, lane) else "recall",
                     Prompt(
                         slot=used.index(lane),
                         token_ids=[*contexts[lane], *ids],
@@ -114,21 +138,115 @@ class Inquiry:
         """All prompts, those of a question one after another; their slots are rows of `memory`."""
         return [candidate.prompt for some in self.candidates for candidate in some]
 
-    def answers(self, engine: Engine, generations: Sequence[Generation]) -> list[Answer]:
+    def answers(self, engine: LaneEngine, generations: Sequence[Generation]) -> list[Answer]:
         """The answer to each question, from what was decoded for all prompts."""
         decoded = iter(generations)
         return [_surest([_judged(engine, one, next(decoded)) for one in some]) for some in self.candidates]
 
 
-def answer(engine: Engine, state: ReaderState, questions: Sequence[Question]) -> list[Answer]:
+@dataclass(frozen=True, slots=True)
+class Pointed:
+    """An encoder's answers, which are there without decoding.
+
+    Attributes:
+        given: The answers, in the order of the questions.
+    """
+
+    given: Sequence[Answer]
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """Nothing is to be decoded."""
+        return []
+
+    @property
+    def candidates(self) -> Sequence[Sequence[Candidate]]:
+        """Nothing is to be decoded."""
+        return []
+
+    def answers(self, engine: LaneEngine, generations: Sequence[Generation]) -> list[Answer]:
+        """The answer to each question."""
+        del engine, generations
+        return list(self.given)
+
+
+def inquire(engine: LaneEngine, state: ReaderState, questions: Sequence[Question]) -> Inquiry | Pointed:
+    """Prepare questions to a state, for an engine of either kind.
+
+    Raises:
+        FingerprintError: The state was made by another checkpoint.
+        QuestionError: A question is empty, too long, or names a lane that is not there.
+        EngineFullError: There are not enough free slots for the lanes.
+    """
+    if isinstance(engine, SpanEngine):
+        return _pointed(engine, state, questions)
+    assert isinstance(engine, Engine)  # noqa: S101 - there are two kinds
+    return Inquiry.of(engine, state, questions)
+
+
+def read_windows(engine: LaneEngine, question: str, windows: Sequence[Window]) -> Sequence[Sequence[Pointer]]:
+    """The best places of some stretches of a text, each read by itself; none for an engine that does not point.
+
+    Raises:
+        QuestionError: The question is empty or too long.
+    """
+    return engine.read_windows(question, windows) if isinstance(engine, SpanEngine) else [()] * len(windows)
+
+
+def answer(engine: LaneEngine, state: ReaderState, questions: Sequence[Question]) -> list[Answer]:
     """Answer questions from the memory, the partial segment, and the text that is still held back.
 
     Raises:
         FingerprintError: The state was made by another checkpoint.
         QuestionError: A question is empty, too long, or names a lane that is not there.
     """
-    inquiry = Inquiry.of(engine, state, questions)
+    inquiry = inquire(engine, state, questions)
+    if isinstance(inquiry, Pointed):
+        return list(inquiry.given)
+    assert isinstance(engine, Engine)  # noqa: S101 - what is decoded was prepared by one
     return inquiry.answers(engine, engine.answer_from(inquiry.memory, inquiry.prompts))
+
+
+def pointed_answer(
+    engine: SpanEngine, pointers: Sequence[Pointer], *, way: Way, lane: int = 0, prompt_tokens: int = 0
+) -> Answer:
+    """An answer out of places of the text, best first; nothing where there is none."""
+    chances = [_chance(one.score) for one in pointers] or [0.0]
+    text = engine.cutter.decode(pointers[0].token_ids) if pointers else ""
+    margin = chances[0] - (chances[1] if len(chances) > 1 else 0.0)
+    calibration = engine.checkpoint.calibration
+    confidence = calibration.confidence(chances[0], way) if pointers else 0.0
+    generation = Generation(text, chances[0], margin, "stop", prompt_tokens, 0)
+    known = bool(pointers) and confidence >= calibration.least
+    return Answer(lane, way, generation, confidence, known, tuple(pointers))
+
+
+def _pointed(engine: SpanEngine, state: ReaderState, questions: Sequence[Question]) -> Pointed:
+    """Read the text that is not in the memory yet with each question, on copies, and see where the lanes point."""
+    require_fingerprint(state, engine.checkpoint.fingerprint)
+    asked = [(number, lane) for number, one in enumerate(questions) for lane in _lanes_for(one, state)]
+    ids = [engine.question(one.text) for one in questions]
+    ways: list[Way] = ["focus" if _is_focus(questions[number], state, lane) else "recall" for number, lane in asked]
+    memory = state.memory[[lane for _, lane in asked]].copy()
+    memory[[way == "recall" for way in ways], -1] = 0.0  # these pointers are another question's
+    source = engine.source(state)
+    source.finish_document()
+    tail = [source.take() for _ in range(source.waiting)]
+    read = engine.read_on(memory, [ids[number] for number, _ in asked], [tail] * len(asked))
+    tokens = sum(map(len, tail))
+    answers: list[list[Answer]] = [[] for _ in questions]
+    for (number, lane), way, row in zip(asked, ways, read[:, -1], strict=True):
+        taken = len(ids[number]) + tokens
+        answers[number].append(pointed_answer(engine, pointers_of(row), way=way, lane=lane, prompt_tokens=taken))
+    return Pointed([_surest(some) for some in answers])
+
+
+def _chance(score: float) -> float:
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
+
+
+def _is_focus(question: Question, state: ReaderState, lane: int) -> bool:
+    return normalised(question.text) in map(normalised, state.focus[lane : lane + 1])
 
 
 def lane_of_focus(question: str, focus: Sequence[str]) -> int | None:
@@ -191,8 +309,8 @@ def _with_whole_segments(
         engine.close(slots)
 
 
-def _judged(engine: Engine, candidate: Candidate, generation: Generation) -> Answer:
-    calibration = engine.checkpoint.calibration
+def _judged(engine: LaneEngine, candidate: Candidate, generation: Generation) -> Answer:
+    calibration = engine.served.calibration
     confidence = calibration.confidence(generation.probability, candidate.way)
     return Answer(candidate.lane, candidate.way, generation, confidence, known=confidence >= calibration.least)
 

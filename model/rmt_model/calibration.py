@@ -15,8 +15,8 @@ from rmt_model.errors import CheckpointError
 __all__ = ["CALIBRATION_FILE", "Calibration", "Curve", "Way"]
 
 CALIBRATION_FILE = "calibration.json"
-Way = Literal["focus", "recall"]
-"""How a question met the memory: its lane worked for it while it read, or it came afterwards."""
+Way = Literal["focus", "recall", "search"]
+"""How a question met the text: its lane worked for it while it read; it came afterwards; or places were looked up for it."""
 _SMALLEST = 1e-9
 
 
@@ -59,10 +59,12 @@ class Calibration:
 
     Attributes:
         focus: The curve for answers of a lane that worked for the question.
-        recall: The curve for all others.
+        recall: The curve for answers to questions that came afterwards.
         least: Below this confidence an answer counts as not in the document; 0 where nothing was measured.
         trusted: From this confidence on `auto` believes what was recalled.
         provenance: How it was measured.
+        search: The curve for answers from places that were looked up.
+        rank_weight: How much less such a place counts, in logits, for each time that its rank is e times as large.
     """
 
     focus: Curve = Curve()
@@ -70,6 +72,8 @@ class Calibration:
     least: float = 0.0
     trusted: float = 0.9
     provenance: dict[str, Any] = field(default_factory=dict)
+    search: Curve = Curve()
+    rank_weight: float = 0.0
 
     def __post_init__(self) -> None:
         _require(_is_number(self.least) and _is_number(self.trusted), "least and trusted must be numbers")
@@ -78,11 +82,12 @@ class Calibration:
 
     def confidence(self, probability: float, way: Way) -> float:
         """How likely it is that an answer is right, 0 to 1."""
-        return (self.focus if way == "focus" else self.recall).confidence(probability)
+        curve: Curve = getattr(self, way)
+        return curve.confidence(probability)
 
     def is_trusted(self, confidence: float, way: Way) -> bool:
         """Whether `auto` believes an answer of that confidence: reading the text once more for it would be in vain."""
-        return way == "focus" or confidence >= self.trusted
+        return way != "recall" or confidence >= self.trusted
 
     def to_json(self) -> str:
         """`calibration.json`, ready to be written."""
@@ -107,4 +112,5 @@ class Calibration:
     def _parsed(cls, raw: object) -> Self:
         _require(isinstance(raw, dict), "it is no object")
         assert isinstance(raw, dict)  # noqa: S101
-        return cls(Curve(**raw.pop("focus")), Curve(**raw.pop("recall")), **raw)
+        search = Curve(**raw.pop("search", {}))
+        return cls(Curve(**raw.pop("focus")), Curve(**raw.pop("recall")), search=search, **raw)

@@ -25,6 +25,7 @@ from rmt_model.backbone import BACKBONES, backbone_digest, load_backbone, load_t
 from rmt_model.calibration import CALIBRATION_FILE, Calibration
 from rmt_model.config import DtypeName, RMTConfig, WeightsForm
 from rmt_model.delta import read_delta, write_delta
+from rmt_model.devices import pick_device, pick_dtype
 from rmt_model.errors import CheckpointError
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.weights import fill, listed, own_weights, read_weights, sha256_of, write_weights
@@ -34,8 +35,7 @@ __all__ = [
     "base_of",
     "find_checkpoint",
     "load_checkpoint",
-    "pick_device",
-    "pick_dtype",
+    "read_config",
     "save_checkpoint",
 ]
 
@@ -45,10 +45,8 @@ _WEIGHTS: dict[WeightsForm, tuple[str, ...]] = {
     "delta": (_MEMORY, _MODEL),
     "adapter": (_MEMORY, *ADAPTER_FILES),
 }
-_BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16", "bf16")
 _BUNDLED = Path(__file__).parent / "checkpoints"
-_LARGE = "rmt-smollm2-135m"
-_DEFAULTS = {"cpu": "rmt-smollm2-small"}
+_DEFAULT = "rmt-minilm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +77,17 @@ class Checkpoint:
         return text
 
 
-def find_checkpoint(name_or_dir: str | Path, *, device: str | torch.device = "auto") -> Path:
+def find_checkpoint(name_or_dir: str | Path) -> Path:
     """The directory of a checkpoint: one that comes with this package, by name, or any other.
 
     Args:
-        name_or_dir: Its name or directory; "auto" is the one that comes for the device: eight layers for the CPU, the
-            whole backbone for others.
-        device: Where it is to be put.
+        name_or_dir: Its name or directory; "auto" is the encoder that comes with this package.
 
     Raises:
         CheckpointError: There is none.
     """
     if name_or_dir == "auto":
-        name_or_dir = _DEFAULTS.get(pick_device(device).type, _LARGE)
+        name_or_dir = _DEFAULT
     for directory in (_BUNDLED / name_or_dir, Path(name_or_dir)):
         if (directory / _CONFIG).is_file():
             return directory
@@ -122,8 +118,10 @@ def load_checkpoint(
     Raises:
         CheckpointError: Something is missing, damaged, or does not fit; the message says what.
     """
-    directory = find_checkpoint(name_or_dir, device=device)
-    config = _read_config(directory)
+    directory = find_checkpoint(name_or_dir)
+    config = read_config(directory)
+    if config.form == "encoder":
+        raise CheckpointError(f"{directory} holds an encoder, which writes no answers; see load_encoder_checkpoint")
     base = base_of(config, directory)
     digest = _checked_digest(config, base)
     target = pick_device(device)
@@ -192,7 +190,12 @@ def save_checkpoint(directory: Path, model: RecurrentMemoryTransformer, *, dtype
     return directory
 
 
-def _read_config(directory: Path) -> RMTConfig:
+def read_config(directory: Path) -> RMTConfig:
+    """What a checkpoint directory's `rmt.json` says.
+
+    Raises:
+        CheckpointError: It is missing, damaged or wrong.
+    """
     try:
         return RMTConfig.from_json((directory / _CONFIG).read_text(encoding="utf-8"))
     except (CheckpointError, OSError, UnicodeDecodeError) as error:
@@ -240,31 +243,6 @@ def _changed_weights(
         raise CheckpointError(f"the model has other weights than its base: {listed(weights.keys() ^ originals.keys())}")
     changed = {name: w for name, w in weights.items() if not torch.equal(w.cpu(), originals[name].to(w.dtype))}
     return changed, originals
-
-
-def pick_device(name: str | torch.device) -> torch.device:
-    """The device of a name; "auto" is CUDA where there is one.
-
-    Raises:
-        CheckpointError: There is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise CheckpointError(f"device {name} cannot be used on this machine; try cpu or auto") from error
-    return device
-
-
-def pick_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
-    """The type of weights on a device; "auto" and "fast" as `load_checkpoint` says."""
-    if name in ("float32", "bfloat16"):
-        return torch.float32 if name == "float32" else torch.bfloat16
-    features = torch.cpu.get_capabilities() if name == "fast" and device.type == "cpu" else {}
-    native = any(features.get(feature) for feature in _BFLOAT16_FEATURES)
-    return torch.bfloat16 if device.type == "cuda" or native else torch.float32
 
 
 def _eos_token_id(configured: int | list[int] | None) -> int | None:

@@ -8,20 +8,24 @@ from typing import Any, Literal, Self, get_args
 from rmt_model.errors import CheckpointError
 from rmt_model.unicode import whole_characters
 
-__all__ = ["FORMAT_VERSION", "DtypeName", "RMTConfig", "UpdateRule", "WeightsForm"]
+__all__ = ["FORMAT_VERSION", "DtypeName", "Form", "RMTConfig", "UpdateRule", "WeightsForm"]
 
 FORMAT_VERSION = 1
 _MOST = 1 << 16
 UpdateRule = Literal["replace", "gated"]
 WeightsForm = Literal["full", "delta", "adapter"]
+Form = Literal["decoder", "encoder"]
 DtypeName = Literal["auto", "fast", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
 class RMTConfig:
-    """A Recurrent Memory Transformer around a causal language model.
+    """A Recurrent Memory Transformer around a causal language model, or around an encoder.
+
+    An encoder's checkpoint holds all its weights: `base` says what they were made from, and is not needed to load them.
 
     Attributes:
+        form: `decoder` writes its answers; `encoder` points at them. Templates, `stop` and `layers` are a decoder's.
         base: Backbone: a name known to `rmt_model.backbone`, or a Hugging Face model directory, absolute or
             relative to the checkpoint's.
         base_sha256: SHA-256 of what the backbone is made of (see `backbone_digest`); empty means any.
@@ -40,6 +44,7 @@ class RMTConfig:
     """
 
     base: str
+    form: Form = "decoder"
     base_sha256: str = ""
     layers: tuple[int, ...] | None = None
     memory_tokens: int = 16
@@ -60,6 +65,7 @@ class RMTConfig:
         for name in ("base_sha256", "stop"):
             _require(_is_text(getattr(self, name)), name, "a text", getattr(self, name))
         _require(_are_layers(self.layers), "layers", "ascending layer indices or null", self.layers)
+        _require(self.form in get_args(Form), "form", "'decoder' or 'encoder'", self.form)
         _require(self.update in get_args(UpdateRule), "update", "'replace' or 'gated'", self.update)
         _require(self.weights in get_args(WeightsForm), "weights", "'full', 'delta' or 'adapter'", self.weights)
         named = isinstance(self.base, str) and self.base != ""
@@ -94,7 +100,9 @@ class RMTConfig:
         Returns:
             32 hexadecimal digits.
         """
-        unmeaning = ("base", "base_sha256", "provenance")
+        unmeaning = ["base", "base_sha256", "provenance"]
+        if self.form == "decoder":
+            unmeaning.append("form")  # those that were named before there were encoders keep their names
         meaning = {key: value for key, value in asdict(self).items() if key not in unmeaning}
         meaning["weight_digests"] = weight_digests
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:32]

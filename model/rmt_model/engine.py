@@ -1,9 +1,7 @@
 """Engine: reads one segment of many lanes at a step, and answers many questions. Owns the device."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,34 +10,24 @@ from numpy.typing import NDArray
 from rmt_model.checkpoint import Checkpoint
 from rmt_model.decoding import Decoding
 from rmt_model.errors import QuestionError, StateError
+from rmt_model.lane_engine import KEPT_MOVEMENTS, EngineFullError, LaneEngine, require_values
 from rmt_model.prompt import PromptBuilder
-from rmt_model.reader import MAX_HELD_CHARS
+from rmt_model.reader import MAX_HELD_CHARS, Reader, text_end
 from rmt_model.state import ReaderState
 from rmt_model.steps import steps
 from rmt_model.tokenizer import TextTokenizer
 from rmt_model.types import Generation, LaneSegment, Prompt
 
-T = TypeVar("T")
-
 __all__ = ["KEPT_MOVEMENTS", "Engine", "EngineFullError"]
 
-KEPT_MOVEMENTS = 64
-"""Of how many segments the device keeps how far a lane's memory moved; see `Engine.moved`."""
-
-_LARGEST_VALUE = 1_000_000
 _ANSWER_TOKENS = 32_768
 """Most tokens, padding and answers included, whose keys and values all answers under way hold together."""
 
 
-class EngineFullError(RuntimeError):
-    """No memory slot is free; close lanes, or build the engine with more `slots`."""
+class Engine(LaneEngine):
+    """A checkpoint of a causal language model on a device.
 
-
-class Engine:
-    """A checkpoint on a device, with slots that hold lanes' memories between steps.
-
-    One thread calls what reads and answers. Memory is float32 [slots, M, d] on the device and does not travel while a
-    document is read; the vocabulary projection runs only to decode answers.
+    The vocabulary projection runs only to decode answers.
 
     Attributes:
         checkpoint: What is served.
@@ -54,64 +42,57 @@ class Engine:
         self.model = checkpoint.model.for_inference()
         self.prompts = PromptBuilder(checkpoint.tokenizer, checkpoint.config)
         self.text_tokenizer = TextTokenizer(checkpoint.tokenizer, max_held_chars=MAX_HELD_CHARS)
-        self.max_batch_lanes = max_batch_lanes
         self.max_answer_lanes = max_answer_lanes
-        memory_tokens, device = checkpoint.config.memory_tokens, self.model.device
-        self._memory = torch.zeros(
-            slots + 1, memory_tokens, self.model.hidden, device=device
-        )  # the last is for filling
-        self._moved = torch.zeros(slots + 1, KEPT_MOVEMENTS, memory_tokens, device=device)
-        self._read_since = [0] * slots
-        self._steps = steps(self.model, self._memory, self._moved, max_batch_lanes)
-        self._free = list(range(slots))[::-1]
         with torch.inference_mode():
-            self._fresh = self.model.cell.fresh(1).cpu().numpy().copy()
+            fresh = self.model.cell.fresh(1)
+        super().__init__(checkpoint, fresh, slots=slots, max_batch_lanes=max_batch_lanes)
+        self._steps = steps(self.model, self._memory, self._moved, max_batch_lanes)
 
     @property
-    def free_slots(self) -> int:
-        """Slots that `open` can still hand out."""
-        return len(self._free)
+    def step_positions(self) -> int:
+        """Positions that a segment takes with its memory; a question takes more."""
+        return self.checkpoint.config.segment_positions
 
-    def fresh_state(self, focus: Sequence[str] = ()) -> ReaderState:
-        """The state of a session that has read nothing: one lane for each focus, one lane without any.
+    def prefixes(self, state: ReaderState) -> list[list[int]]:
+        """What each lane reads in front of every segment: nothing in a session without focus."""
+        return [self.prompts.focus(question) for question in state.focus] or [[]]
 
-        Like `check`, it does not touch the device: any thread may call it.
+    def source(self, state: ReaderState, end_byte: int | None = None) -> Reader:
+        """What turns further bytes into segments, from a state on."""
+        return Reader(self.text_tokenizer, self.checkpoint.config.segment_tokens, state, end_byte)
 
-        Raises:
-            QuestionError: A focus is empty, longer than a segment, or too long for the model beside one.
-        """
-        self._require_focus(focus)
-        return ReaderState(self.checkpoint.fingerprint, tuple(focus), self._fresh.repeat(max(1, len(focus)), axis=0))
+    def segment_rows(
+        self, slots: Sequence[int], prefixes: Sequence[Sequence[int]], segment: Sequence[int]
+    ) -> list[LaneSegment]:
+        """A segment's tokens as a row for each lane, behind what the lane works for."""
+        return [LaneSegment(slot, [*prefix, *segment]) for slot, prefix in zip(slots, prefixes, strict=True)]
 
-    def check(self, state: ReaderState) -> None:
-        """Raise StateError unless a state that came from outside fits this engine's model."""
-        self._require_memory(state.memory)
-        if np.abs(state.memory).max() > _LARGEST_VALUE:
-            raise StateError(f"the state's memory holds values beyond {_LARGEST_VALUE:,}: reading on would overflow")
+    def require_question(self, question: str) -> None:
+        """Raise QuestionError where a question is empty or longer than a segment."""
+        self.prompts.question(question)
+
+    def require_focus(self, focus: Sequence[str]) -> None:
+        """Raise QuestionError where a focus is empty, or too long for the model beside a segment."""
+        for question in focus:
+            self._require_positions(self.step_positions + len(self.prompts.focus(question)), "the focus with a segment")
+
+    def text_end(self, state: ReaderState, document_ends: Sequence[int] = ()) -> int:
+        """The byte of the text behind the last segment in the memory; see `rmt_model.reader.text_end`."""
+        return text_end(self.text_tokenizer, state, document_ends)
+
+    def waiting_segments(self, state: ReaderState) -> int:
+        """Whole segments that a state holds unread."""
+        return len(state.pending) // self.checkpoint.config.segment_tokens
+
+    @property
+    def _most_held_chars(self) -> int:
+        return MAX_HELD_CHARS
+
+    def _check_values(self, state: ReaderState) -> None:
+        require_values(state.memory)
         vocabulary = self.model.backbone.get_input_embeddings().num_embeddings
         if any(token_id >= vocabulary for token_id in state.pending):
             raise StateError(f"the state holds token ids beyond the vocabulary of {vocabulary}")
-        if len(state.tokenizer.held) > MAX_HELD_CHARS:
-            raise StateError(f"the state holds back more than {MAX_HELD_CHARS} characters")
-        try:
-            self._require_focus(state.focus)
-        except QuestionError as error:
-            raise StateError(f"the state has a focus that nothing can read for: {error}") from error
-
-    def _require_memory(self, memory: NDArray[np.float32]) -> None:
-        wanted = (self.checkpoint.config.memory_tokens, self.model.hidden)
-        if memory.shape[1:] != wanted:
-            raise StateError(
-                f"the state's memory is {list(memory.shape)}; the model's is [lanes, {wanted[0]}, {wanted[1]}]"
-            )
-
-    def _require_focus(self, focus: Sequence[str]) -> None:
-        config = self.checkpoint.config
-        for question in focus:
-            self._require_positions(
-                config.segment_positions + len(self.prompts.focus(question)),
-                "the focus with a segment",
-            )
 
     def _require_positions(self, wanted: int, what: str) -> None:
         """The model knows so many positions: beyond them a backbone with learned ones cannot compute at all."""
@@ -120,66 +101,15 @@ class Engine:
             raise QuestionError(f"{what} takes {wanted} positions; the model has {known}: shorten it")
 
     @torch.inference_mode()
-    def open(self, memory: NDArray[np.float32] | int) -> tuple[int, ...]:
-        """Take slots for lanes and put their memory there.
-
-        Args:
-            memory: Memory to go on from, [lanes, M, d]; or a number of lanes that start fresh.
-
-        Returns:
-            One slot for each lane.
-
-        Raises:
-            EngineFullError: Fewer slots are free than there are lanes.
-            StateError: The memory is not one of this model.
-        """
-        if not isinstance(memory, int):
-            self._require_memory(memory)
-        lanes = memory if isinstance(memory, int) else len(memory)
-        if lanes > len(self._free):
-            slots_are_free = f"{len(self._free)} of {len(self._memory) - 1} slots are free"
-            raise EngineFullError(f"{lanes} lanes asked for, {slots_are_free}")
-        slots = tuple(self._free.pop() for _ in range(lanes))
-        start = self.model.cell.fresh(lanes) if isinstance(memory, int) else torch.from_numpy(np.array(memory))
-        self._memory[list(slots)] = start.to(self._memory)
-        self._forget_movements(slots)
-        return slots
-
-    def close(self, slots: Sequence[int]) -> None:
-        """Give slots back; their memory is gone."""
-        assert not set(slots) & set(self._free), "a slot that is free would be handed out twice"  # noqa: S101
-        self._free.extend(slots)
-
-    @torch.inference_mode()
-    def memory(self, slots: Sequence[int]) -> NDArray[np.float32]:
-        """The lanes' memory as it is now, copied: [lanes, M, d]."""
-        return self._memory[list(slots)].cpu().numpy()
-
-    @torch.inference_mode()
-    def moved(self, slots: Sequence[int]) -> list[NDArray[np.float32]]:
-        """How far each lane's vectors moved at each segment since this was asked last: [segments, M] for each lane.
-
-        At a segment a vector moves by the distance between what it was before and after, over its length before.
-        Whoever wants to know of all segments asks at least once in `KEPT_MOVEMENTS` of them.
-        """
-        counts = [self._read_since[slot] for slot in slots]
-        assert max(counts) <= KEPT_MOVEMENTS, "the first of these are written over"  # noqa: S101
-        kept = self._moved[list(slots)].cpu().numpy()
-        self._forget_movements(slots)
-        return [moved[:count] for moved, count in zip(kept, counts, strict=True)]
-
-    @torch.inference_mode()
     def read(self, segments: Sequence[LaneSegment]) -> None:
         """Read one segment in each of the given lanes; a lane may appear once.
 
         Lanes whose rows have the same length share a forward pass, `max_batch_lanes` at most.
         """
-        for rows in self._by_length(segments):
+        for rows in self._by_length(segments, lambda row: len(row.token_ids)):
             slots = [row.slot for row in rows]
-            places = [self._read_since[slot] % KEPT_MOVEMENTS for slot in slots]
-            self._steps.read(slots, places, [row.token_ids for row in rows])
-            for slot in slots:
-                self._read_since[slot] += 1
+            self._steps.read(slots, self._places_for(slots), [row.token_ids for row in rows])
+            self._count_read(slots)
 
     @torch.inference_mode()
     def decode(self, memory: NDArray[np.float32], prompts: Sequence[Prompt]) -> Decoding:
@@ -246,18 +176,3 @@ class Engine:
         for prompt in prompts:
             taken = self.checkpoint.config.memory_tokens + len(prompt.token_ids) + prompt.max_tokens
             self._require_positions(taken, "the question with its answer")
-
-    def _forget_movements(self, slots: Sequence[int]) -> None:
-        for slot in slots:
-            self._read_since[slot] = 0
-
-    def _by_length(self, segments: Sequence[LaneSegment]) -> Iterator[Sequence[LaneSegment]]:
-        lengths: dict[int, list[LaneSegment]] = defaultdict(list)
-        for segment in segments:
-            lengths[len(segment.token_ids)].append(segment)
-        for rows in lengths.values():
-            yield from self._batches(rows)
-
-    def _batches(self, rows: Sequence[T]) -> Iterator[Sequence[T]]:
-        for start in range(0, len(rows), self.max_batch_lanes):
-            yield rows[start : start + self.max_batch_lanes]

@@ -13,8 +13,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from rmt_model.answering import Answer, Question, bare
-from rmt_model.engine import Engine
-from rmt_model.reader import text_end
+from rmt_model.lane_engine import LaneEngine
 from rmt_model.state import ReaderState
 from rmt_model.tokenizer import TokenizerState
 
@@ -78,7 +77,7 @@ class Trace:
 
 
 async def trace(
-    engine: Engine,
+    engine: LaneEngine,
     prober: Prober,
     points: Sequence[ReaderState],
     question: Question,
@@ -130,7 +129,7 @@ class _Search:
     """Asks memories, each once, and remembers what they said."""
 
     def __init__(
-        self, engine: Engine, prober: Prober, question: Question, traced: str, document_ends: Sequence[int]
+        self, engine: LaneEngine, prober: Prober, question: Question, traced: str, document_ends: Sequence[int]
     ) -> None:
         self._engine = engine
         self._prober = prober
@@ -197,7 +196,7 @@ class _Search:
         return replace(state, memory=self._engine.fresh_state(state.focus).memory)
 
     def _end(self, state: ReaderState) -> int:
-        return text_end(self._engine.text_tokenizer, state, self._document_ends)
+        return self._engine.text_end(state, self._document_ends)
 
     @property
     def _probes(self) -> list[Probe]:

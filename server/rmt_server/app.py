@@ -10,7 +10,7 @@ from functools import cache, partial
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from rmt_model.engine import Engine
+from rmt_model.lane_engine import LaneEngine
 from rmt_server.doctor.redis_checks import warn_of_redis
 from rmt_server.http.browsers import NoForeignPages, allow_origins
 from rmt_server.http.events import EventStreams
@@ -21,11 +21,14 @@ from rmt_server.intake.inbox import Inbox
 from rmt_server.metrics import Metrics
 from rmt_server.openai.chat import Chat, ServedModel
 from rmt_server.reading.scheduler import Scheduler
-from rmt_server.routes import answers, documents, events, health, openai, sessions, snapshots, traces
+from rmt_server.routes import answers, documents, events, health, openai, search, sessions, snapshots, traces
 from rmt_server.routes.contract import complete
 from rmt_server.routes.page import serve_page
 from rmt_server.routes.scopes import OPEN_PATHS
+from rmt_server.search.indexes import Indexes
 from rmt_server.service.asking import Asking
+from rmt_server.service.evidence import Evidence
+from rmt_server.service.searching import Searching
 from rmt_server.service.sessions import Service
 from rmt_server.service.tracing import Tracing
 from rmt_server.settings import Settings
@@ -39,33 +42,38 @@ _NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operat
 _DESCRIPTION = "Reads documents of any length through a Recurrent Memory Transformer, and answers questions about them."
 
 
-def create_app(settings: Settings, store: Store, engine: Engine) -> FastAPI:
+def create_app(settings: Settings, store: Store, engine: LaneEngine) -> FastAPI:
     """The ASGI application around a store and an engine; its lifespan runs the scheduler, and closes the store."""
     metrics = Metrics()
     store.observe_calls(metrics.redis_call)
     scheduler = Scheduler(store, engine, settings, metrics)
-    asking = Asking(store, scheduler, settings)
+    indexes = Indexes(store, settings, metrics)
+    asking = Asking(store, scheduler, Evidence(scheduler, indexes), settings)
     service = Service(store, scheduler, asking, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
         examining = asyncio.create_task(warn_of_redis(store))
+        indexing = asyncio.create_task(indexes.run())
         reading = asyncio.create_task(scheduler.run())
         try:
             yield
         finally:
             examining.cancel()
+            indexing.cancel()
             scheduler.stop()
             await _finish(reading, settings.drain_s)
+            await indexes.close()
             await store.close()
 
     app = _described(lifespan)
     app.state.settings, app.state.store, app.state.metrics = settings, store, metrics
     app.state.scheduler, app.state.service, app.state.asking = scheduler, service, asking
+    app.state.searching = Searching(store, asking, indexes)
     app.state.tracing = Tracing(store, scheduler, asking, settings)
     app.state.chat = Chat(store, service, asking, Inbox(store, scheduler, settings, metrics), settings)
-    app.state.model = ServedModel(engine.checkpoint.name, engine.checkpoint.fingerprint, int(time.time()))
+    app.state.model = ServedModel(engine.served.name, engine.served.fingerprint, int(time.time()))
     app.state.intake = Intake(store, service, asking, scheduler, settings, metrics)
     app.state.events = EventStreams(store, scheduler, settings, metrics)
     serve_page(app)
@@ -106,7 +114,7 @@ def _described(lifespan: object) -> FastAPI:
         telemetry=_NO_TELEMETRY,
     )
     install_problems(app)
-    for noun in (sessions, events, documents, answers, traces, snapshots, openai, health):
+    for noun in (sessions, events, documents, answers, search, traces, snapshots, openai, health):
         app.include_router(noun.router)
     app.openapi = cache(partial(complete, app.openapi))  # type: ignore[method-assign]
     return app

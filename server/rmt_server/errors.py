@@ -26,6 +26,7 @@
     │   ├── UploadOpenError                another document is still being uploaded
     │   ├── StillReadingError              accepted bytes are not read yet
     │   ├── TextNotKeptError               the text asked for was dropped
+    │   ├── TextTooLongError               more text than this server indexes
     │   └── WrongCheckpointError           a state made by another model
     ├── PreconditionFailedError       412  stale If-Match
     ├── TooLargeError                 413
@@ -299,6 +300,19 @@ class TextNotKeptError(ConflictError):
         )
 
 
+class TextTooLongError(ConflictError):
+    """The index of a session's text would be larger than the limit."""
+
+    slug, title = "text-too-long", "Text too long to be searched"
+
+    def __init__(self, text_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"The session's text has {text_bytes} bytes; its index would be larger than the {limit_bytes} bytes that "
+            "RMT_MAX_SEARCH_BYTES allows.",
+            {"text-bytes": text_bytes, "limit-bytes": limit_bytes},
+        )
+
+
 class WrongCheckpointError(ConflictError):
     """A reader state made by another checkpoint than the one that is served."""
 
@@ -386,8 +400,8 @@ class EmptyQuestionError(UnprocessableError):
 
     slug, title = "empty-question", "Empty question"
 
-    def __init__(self) -> None:
-        super().__init__("The question is empty.")
+    def __init__(self, detail: str = "The question is empty.") -> None:
+        super().__init__(detail)
 
 
 class QuestionTooLongError(UnprocessableError):

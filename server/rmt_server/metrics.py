@@ -79,6 +79,22 @@ class Metrics:
             registry=self.registry,
         )
         self.waiting_questions = Gauge("rmt_waiting_questions", "Calls waiting for the engine.", registry=self.registry)
+        self.searches = Counter("rmt_searches", "Searches answered.", registry=self.registry)
+        self.search_seconds = Histogram(
+            "rmt_search_seconds",
+            "Time to answer one search, its index included.",
+            buckets=_FAST_S,
+            registry=self.registry,
+        )
+        self.search_builds = Counter(
+            "rmt_search_builds", "Search indexes begun from the first byte of a text.", registry=self.registry
+        )
+        self.search_indexes = Gauge(
+            "rmt_search_indexes", "Sessions of which this process keeps a search index.", registry=self.registry
+        )
+        self.search_index_bytes = Gauge(
+            "rmt_search_index_bytes", "Size of this process's search indexes.", registry=self.registry
+        )
         self.event_streams = Gauge("rmt_event_streams", "Streams that follow sessions.", registry=self.registry)
         self.requests = Counter(
             "rmt_http_requests",

@@ -99,6 +99,13 @@ class Settings(BaseSettings):
     )
     max_waiting_questions: Count = Field(1024, description="Questions that wait for the engine; above it 503.")
 
+    search_dir: Path | None = Field(
+        None, description="Folder for search indexes; empty: under the system's folder for temporary files."
+    )
+    max_search_bytes: Bytes = Field(512 * _MIB, description="Search indexes of this process, all together.")
+    max_search_indexes: Count = Field(64, description="Sessions of which this process keeps a search index.")
+    max_waiting_searches: Count = Field(256, description="Searches that wait for an index; above it 503.")
+
     rate_limit: str = Field("", description="Calls of one tenant, such as `600/minute`; empty: no limit.")
     max_tenant_sessions: Quota = Field(0, description="Sessions of one tenant; 0: no limit.")
     max_tenant_snapshots: Quota = Field(0, description="Snapshots of one tenant; 0: no limit.")

@@ -65,7 +65,7 @@ def test_what_is_not_given_is_not_sent() -> None:
 def test_calls_wait_for_as_long_as_is_documented() -> None:
     client = Path(__file__).resolve().parents[2] / "docs" / "client.md"
     assert (
-        f"wait {READ_TIMEOUT_S:g} s for an answer, except `create_snapshot`, `trace` and `timeline`"
+        f"wait {READ_TIMEOUT_S:g} s for an answer, except `create_snapshot`, `search`, `trace` and `timeline`"
         in client.read_text()
     )
     calls = [
@@ -82,6 +82,7 @@ def test_calls_wait_for_as_long_as_is_documented() -> None:
         protocol.create_snapshot("key", "s", name=None, metadata=None, ttl_s=None),
         protocol.trace("s", "Who?", answer=None),
         protocol.timeline("s", question=None, lane=None, vectors=False),
+        protocol.search("s", "key", limit=None, documents=None, wait=None),
     ]
     assert {call.request.read_timeout_s for call in patient} == {None}
 

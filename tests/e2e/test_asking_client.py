@@ -124,6 +124,40 @@ def test_the_command_shows_words_traces_and_timelines(server: Server, rmt: Clien
     assert "No memories are kept" in empty.stderr
 
 
+async def test_passages_are_found(server: Server, rmt: Client, sid: str) -> None:
+    found = rmt.search(sid, "Where is Mary?", limit=3)
+    assert len(found.passages) == 3
+    assert found.position == len(DATA.encode())
+    for one in found.passages:
+        assert rmt.get_text(sid, start=one.start, end=one.end).text == one.text
+    async with AsyncClient(server.url) as other:
+        assert (
+            await other.search(sid, "Where is Mary?", limit=3, documents=[found.passages[0].document_id or ""]) == found
+        )
+    with pytest.raises(InvalidError, match="no words"):
+        rmt.search(sid, "?")
+    with pytest.raises(NotFoundError):
+        rmt.search(sid, "Mary", documents=["doc_none"])
+
+
+def test_the_command_shows_passages(server: Server, rmt: Client, sid: str) -> None:
+    shown = rmt_command(server, "search", "Where is Mary?", "--session", sid, "--limit", "2")
+    assert shown.returncode == 0, shown.stderr
+    found = rmt.search(sid, "Where is Mary?", limit=2)
+    best = found.passages[0]
+    assert shown.stdout.startswith(
+        f"bytes {best.start} to {best.end} of {best.document_id} (score {best.score:.2f}):\n"
+    )
+    lines = shown.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert " ".join(best.text.split()) in " ".join(shown.stdout.split())
+    told = json.loads(rmt_command(server, "search", "Mary", "-s", sid, "--json").stdout)
+    assert [one["text"] for one in told["passages"]] == [one.text for one in rmt.search(sid, "Mary", limit=5).passages]
+    none = rmt_command(server, "search", "zebra", "--session", sid)
+    assert (none.returncode, none.stdout) == (0, "")
+    assert "None of these words" in none.stderr
+
+
 def test_wrong_usage_of_the_command(server: Server, sid: str) -> None:
     for arguments in (["a?", "b?", "--stream"], ["a?", "--stream", "--json"], ["a?", "--stream", "--timeout", "3"]):
         assert rmt_command(server, "ask", *arguments, "--session", sid).returncode == 2

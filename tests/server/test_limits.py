@@ -88,6 +88,11 @@ TESTS = {
     "`RMT_MAX_WAITING_QUESTIONS`": "test_limits.py::test_questions_of_all_calls_together_wait",
     "`RMT_ANSWER_WAIT_S`": "test_limits.py::test_a_question_does_not_wait_for_ever",
     "`RMT_READ_WAIT_S`": "test_scheduler.py::test_waiting_has_an_end",
+    "`RMT_MAX_SEARCH_BYTES`": "test_search_indexes.py::test_indexes_take_no_more_than_allowed",
+    "`RMT_MAX_SEARCH_INDEXES`": "test_search_indexes.py::test_the_least_lately_asked_goes",
+    "`RMT_MAX_WAITING_SEARCHES`": (
+        "test_search_indexes.py::test_a_long_build_holds_up_no_other_session_and_goes_on_without_its_caller"
+    ),
     "`RMT_SESSION_TTL_S`": "test_store_sessions.py::test_a_session_expires_as_one",
     "`RMT_SNAPSHOT_TTL_S`": "test_store_snapshots.py::test_delete_and_expiry_leave_no_key",
     "`RMT_MAX_TTL_S`": "test_limits.py::test_as_long_a_life_as_allowed",
@@ -104,6 +109,9 @@ TESTS = {
     "a question or focus": "test_refusals.py::test_an_empty_question_and_a_long_one_have_names",
     "entries of a list or an object in JSON": "test_limits.py::test_lists_and_objects_have_a_largest_length",
     "nesting of JSON": "test_limits.py::test_json_may_be_as_deep_as_its_models_and_no_deeper",
+    "passages of a search": "test_search.py::test_what_cannot_be_searched_for",
+    "characters of a passage": "test_search_passages.py::test_without_spaces_or_sentences_passages_are_bounded",
+    "different words of a query": "test_search_passages.py::test_a_query_has_a_largest_number_of_words",
     "page of a listing": "test_limits.py::test_a_page_as_long_as_allowed",
     "`Idempotency-Key`, `after`, snapshot name": "test_limits.py::test_keys_and_names_as_long_as_allowed",
     "`Upload-Offset`, `Upload-Length`": "test_limits.py::test_numbers_as_long_as_allowed",

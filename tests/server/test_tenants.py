@@ -27,6 +27,7 @@ BODIES: dict[str, dict[str, Any]] = {
         },
     },
     "POST /v1/sessions/{sid}/answers": {"json": {"question": "Who?"}},
+    "POST /v1/sessions/{sid}/search": {"json": {"query": "Who?"}},
     "POST /v1/sessions/{sid}/traces": {"json": {"question": "Who?"}},
     "POST /v1/sessions/{sid}/snapshots": {"json": {}},
 }

@@ -11,6 +11,8 @@ import { Upload } from "./upload.js";
  * @typedef {Wire["SnapshotBody"]} Snapshot
  * @typedef {Wire["AnswerBody"]} Answer
  * @typedef {Wire["AnswersBody"]} Answers
+ * @typedef {Wire["SearchBody"]} Found
+ * @typedef {Omit<Partial<Wire["SearchRequest"]>, "query">} SearchOptions Fields as on the wire.
  * @typedef {Wire["TraceBody"]} Trace
  * @typedef {Wire["TimelinePointBody"]} TimelinePoint
  * @typedef {Wire["MovementsBody"]} Movements
@@ -246,6 +248,19 @@ export class Client {
       }
     }
     throw new ConnectionLostError("The connection was cut in the middle of the answer.");
+  }
+
+  /**
+   * Finds the passages of a session's text that match a query best, in all that was accepted.
+   *
+   * @param {string} sessionId
+   * @param {string} query Words in any language; there is no syntax.
+   * @param {SearchOptions & {signal?: AbortSignal}} [options]
+   * @returns {Promise<Found>}
+   */
+  search(sessionId, query, { signal, ...options } = {}) {
+    const json = { query, ...options };
+    return this.#json({ method: "POST", path: session(sessionId, "search"), json, patient: true, signal });
   }
 
   /**

@@ -359,6 +359,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sessions/{sid}/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Search
+         * @description Find the passages of the text that match a query best: by its words, in all that was accepted.
+         */
+        post: operations["search_v1_sessions__sid__search_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/sessions/{sid}/snapshots": {
         parameters: {
             query?: never;
@@ -890,6 +910,62 @@ export interface components {
             ttl_s: number | null;
         };
         /**
+         * FoundPassageBody
+         * @description A passage of a session's text that matches a query.
+         */
+        FoundPassageBody: {
+            /**
+             * Document
+             * @description The document's name; null where it has none.
+             */
+            document: string | null;
+            /**
+             * Document Id
+             * @description null: the record of the document is no longer kept.
+             */
+            document_id: string | null;
+            /**
+             * End
+             * @description The byte behind the last one.
+             */
+            end: number;
+            /**
+             * End Char
+             * @description The character behind the last one.
+             */
+            end_char: number | null;
+            /**
+             * Page
+             * @description null: the document has no pages.
+             */
+            page: number | null;
+            /**
+             * Score
+             * @description Higher is better; not comparable across queries or sessions.
+             */
+            score: number;
+            /**
+             * Section
+             * @description null: the document has no sections.
+             */
+            section: string | null;
+            /**
+             * Start
+             * @description First byte in the session's text.
+             */
+            start: number;
+            /**
+             * Start Char
+             * @description First character in the document.
+             */
+            start_char: number | null;
+            /**
+             * Text
+             * @description Exactly what these bytes hold.
+             */
+            text: string;
+        };
+        /**
          * HealthBody
          * @description Whether the server lives, or is ready.
          */
@@ -1085,6 +1161,47 @@ export interface components {
         RestoreRequest: {
             /** Snapshot */
             snapshot: string;
+        };
+        /**
+         * SearchBody
+         * @description Passages, the best first.
+         */
+        SearchBody: {
+            /** Passages */
+            passages: components["schemas"]["FoundPassageBody"][];
+            /**
+             * Position
+             * @description Bytes of the session's text that were searched: all that was accepted.
+             */
+            position: number;
+        };
+        /**
+         * SearchRequest
+         * @description What to look for in a session's text.
+         */
+        SearchRequest: {
+            /**
+             * Documents
+             * @description Search these documents of the session only.
+             */
+            documents?: string[] | null;
+            /**
+             * Limit
+             * @description Most passages.
+             * @default 10
+             */
+            limit: number;
+            /**
+             * Query
+             * @description Words in any language; no syntax.
+             */
+            query: string;
+            /**
+             * Wait
+             * @description Wait until the memory holds everything accepted so far; the search itself needs no waiting.
+             * @default false
+             */
+            wait: boolean;
         };
         /**
          * SessionBody
@@ -2600,6 +2717,48 @@ export interface operations {
             408: components["responses"]["RequestTimeout"];
             409: components["responses"]["Conflict"];
             412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    search_v1_sessions__sid__search_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sid: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SearchRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchBody"];
+                    "text/event-stream": {
+                        data: string;
+                        event: string;
+                    };
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            408: components["responses"]["RequestTimeout"];
+            409: components["responses"]["Conflict"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["UnprocessableEntity"];

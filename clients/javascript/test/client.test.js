@@ -132,6 +132,11 @@ test("the text, and the memory along it", async () => {
   await assert.rejects(rmt.movements(session.id, { lane: 1 }), ProblemError);
   const { text, start, end } = await rmt.getText(session.id, { start: 26, end: 60 });
   assert.equal(text, new TextDecoder().decode(BYTES.slice(start, end)));
+  const { passages, position } = await rmt.search(session.id, "Where is Mary?", { limit: 2 });
+  assert.equal(position, BYTES.length);
+  assert.ok(passages.length >= 1 && passages.length <= 2);
+  for (const one of passages) assert.equal(one.text, new TextDecoder().decode(BYTES.slice(one.start, one.end)));
+  await assert.rejects(rmt.search(session.id, "?"), ProblemError);
   const trace = await rmt.trace(session.id, "Where is Mary?");
   assert.ok("bytes" in trace);
 });

@@ -19,6 +19,7 @@ from rmt_client.models import (
     Answer,
     Answers,
     Document,
+    Found,
     Health,
     Listener,
     Model,
@@ -197,6 +198,26 @@ class Client(BaseClient):
         except httpx.RequestError as failure:
             raise self._failure(failure) from failure
         yield answering.ended()
+
+    def search(
+        self,
+        session_id: str,
+        query: str,
+        *,
+        limit: int | None = None,
+        documents: Sequence[str] | None = None,
+        wait: bool | None = None,
+    ) -> Found:
+        """Finds the passages of a session's text that match a query best, in all that was accepted.
+
+        Args:
+            session_id: The session.
+            query: Words in any language; there is no syntax.
+            limit: How many passages at most; the server's default is 10.
+            documents: Ids of documents to search; None searches all.
+            wait: Whether all that was accepted is read into the memory first; the search itself does not need it.
+        """
+        return self._call(protocol.search(session_id, query, limit=limit, documents=documents, wait=wait))
 
     def trace(self, session_id: str, question: str, *, answer: str | None = None) -> Trace:
         """Finds the part of a session's text that an answer came from; without an answer, the one that it gives."""

@@ -276,6 +276,53 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundPassage:
+    """A passage of a session's text that matches a query.
+
+    Attributes:
+        document_id: The document in which it stands; None where its record is no longer kept.
+        document: The document's name, where it has one.
+        start: Its first byte in the session's text, as `get_text` counts.
+        end: The byte behind its last.
+        start_char: Its first character in the document.
+        end_char: The character behind its last.
+        text: Exactly what these bytes hold.
+        score: Higher is better; not comparable across queries or sessions.
+        page: Its page, where the document has pages.
+        section: Its section, where the document has sections.
+    """
+
+    document_id: str | None
+    document: str | None
+    start: int
+    end: int
+    start_char: int | None
+    end_char: int | None
+    text: str
+    score: float
+    page: int | None
+    section: str | None
+
+    @classmethod
+    def from_json(cls, data: Json) -> FoundPassage:
+        """Reads a passage."""
+        return cls(**_common(cls, data))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The passages that a search found, the best first; `position` counts the bytes of text that were searched."""
+
+    passages: tuple[FoundPassage, ...]
+    position: int
+
+    @classmethod
+    def from_json(cls, data: Json) -> Found:
+        """Reads what a search found."""
+        return cls(tuple(map(FoundPassage.from_json, data["passages"])), data["position"])
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A kept reading state.
 

@@ -10,6 +10,7 @@ from rmt_client.errors import ProtocolError
 from rmt_client.models import (
     Answers,
     Document,
+    Found,
     Health,
     Model,
     Movements,
@@ -100,6 +101,19 @@ def trace(session_id: str, question: str, *, answer: str | None) -> Call[Trace]:
         repeatable=True,
     )
     return Call(request, reads(Trace.from_json, 200))
+
+
+def search(
+    session_id: str, query: str, *, limit: int | None, documents: Sequence[str] | None, wait: bool | None
+) -> Call[Found]:
+    """Finds passages of a session's text; with `wait` it may take as long as reading the text."""
+    wanted = _given(
+        query=query, limit=limit, documents=None if documents is None else list(documents), wait=wait or None
+    )
+    request = Request(
+        "POST", _session(session_id, "search"), json=wanted, read_timeout_s=None, patient=True, repeatable=True
+    )
+    return Call(request, reads(Found.from_json, 200))
 
 
 def get_text(session_id: str, *, start: int, end: int | None) -> Call[Text]:

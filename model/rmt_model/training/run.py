@@ -11,7 +11,7 @@ from torch import nn
 
 from rmt_model.adapter import with_adapter
 from rmt_model.backbone import BACKBONES, load_backbone, load_tokenizer
-from rmt_model.checkpoint import base_of, find_checkpoint, load_checkpoint, pick_device, pick_dtype, save_checkpoint
+from rmt_model.checkpoint import base_of, find_checkpoint, load_checkpoint, save_checkpoint
 from rmt_model.config import RMTConfig
 from rmt_model.data.babi import BabiSource, read_babi_tasks
 from rmt_model.data.background import Background, read_texts, split_by_author
@@ -21,6 +21,7 @@ from rmt_model.data.paper import PAPER_TASKS, PaperSource
 from rmt_model.data.planted import PlantedSource
 from rmt_model.data.story import Source
 from rmt_model.data.words import NO_LEXICON, Lexicon
+from rmt_model.devices import pick_device, pick_dtype
 from rmt_model.errors import DataError, TrainingError
 from rmt_model.recurrent import RecurrentMemoryTransformer
 from rmt_model.training.batches import BatchBuilder, WeightedSource

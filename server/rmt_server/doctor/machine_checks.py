@@ -48,7 +48,7 @@ def check_device(settings: Settings) -> Finding:
     """The device, the type of weights, and the threads."""
     import torch
 
-    from rmt_model.checkpoint import pick_device, pick_dtype
+    from rmt_model.devices import pick_device, pick_dtype
 
     try:
         device = pick_device(settings.device)
@@ -72,7 +72,7 @@ def load_fingerprint(settings: Settings) -> tuple[Finding, str | None]:
 
     started_s = time.monotonic()
     try:
-        directory = find_checkpoint(settings.checkpoint, device=settings.device)
+        directory = find_checkpoint(settings.checkpoint)
         checkpoint = load_checkpoint(directory, device=settings.device, dtype=settings.dtype)
     except (RmtModelError, RuntimeError, MemoryError) as error:  # PyTorch says with a RuntimeError that memory is short
         first_line = str(error).partition("\n")[0]

@@ -1,7 +1,7 @@
 """Progress: what a caller who waits is told meanwhile."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -10,10 +10,12 @@ from starlette.responses import Response
 
 from rmt_server.http.problems import error_document
 from rmt_server.reading.rereading import RereadProgress
+from rmt_server.service.citations import Citation
 from rmt_server.service.listening import NOBODY, Listener
 from rmt_server.store import SessionRecord
-from rmt_server.wire.events import DeltaBody, ProgressBody, RereadBody
+from rmt_server.wire.events import CitationsBody, DeltaBody, ProgressBody, RereadBody
 from rmt_server.wire.requests import unless_disconnected
+from rmt_server.wire.schemas import CitationBody
 from rmt_server.wire.sse import PING, EventStream, accepts_events, events_content, sse_event
 
 __all__ = ["PROGRESS", "News", "with_progress"]
@@ -60,6 +62,7 @@ class News(Listener):
         self._told: ProgressBody | None = None
         self._reread: RereadBody | None = None
         self._words: dict[int, str] = {}
+        self._citations: list[CitationsBody] = []
         self._changed = asyncio.Event()
 
     def session(self, record: SessionRecord) -> None:
@@ -73,6 +76,12 @@ class News(Listener):
         """How far text has been read once more."""
         self._reread = RereadBody.of(progress)
         self._changed.set()
+
+    def citations(self, question: int, found: Sequence[Citation]) -> None:
+        """The sentences that an answer stands in."""
+        if self._hears_words:
+            self._citations.append(CitationsBody(question=question, citations=[CitationBody.of(one) for one in found]))
+            self._changed.set()
 
     def words(self, question: int, text: str) -> None:
         """Further words of an answer."""
@@ -89,7 +98,9 @@ class News(Listener):
             yield "reread", self._reread
         for question, text in self._words.items():
             yield "delta", DeltaBody(question=question, text=text)
-        self._session, self._reread, self._words = None, None, {}
+        for body in self._citations:
+            yield "citations", body
+        self._session, self._reread, self._words, self._citations = None, None, {}, []
 
     async def first(self, request: Request, task: "asyncio.Task[Any]") -> None:
         """Wait until there is something to tell, or it is time for a sign of life.

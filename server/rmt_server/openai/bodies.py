@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rmt_server.openai.chat import Turn
+from rmt_server.service.asking import Outcome
 from rmt_server.service.manner import Manner, Mode
 from rmt_server.settings import MOST_ENTRIES
-from rmt_server.wire.schemas import Stop, without_surrogates
+from rmt_server.wire.schemas import CitationBody, Stop, without_surrogates
 
 __all__ = [
     "ChatBody",
@@ -99,9 +100,7 @@ class OpenAIRequest(BaseModel):
     stop: Stop | None = None
     stream: bool | None = False
     stream_options: _StreamOptions | None = None
-    mode: Mode = Field(
-        default="recall", description="Not OpenAI's: how the question is answered, as in native answers."
-    )
+    mode: Mode = Field(default="auto", description="Not OpenAI's: how the question is answered, as in native answers.")
     session_id: str | None = Field(
         default=None, description="Not OpenAI's: ask this session instead of reading the texts before the question."
     )
@@ -213,16 +212,30 @@ class DetailsBody(BaseModel):
     """What OpenAI's form has no place for."""
 
     session_id: str = Field(description="The session that answered: it can be asked, traced and kept like any other.")
-    answer: str | None = Field(description="null: the document does not seem to say.")
+    answer: str | None = Field(description="null: none was found, or none of this kind can be given.")
+    outcome: Outcome
     guess: str
     confidence: float
-    mode: Literal["recall", "reread"]
+    mode: Literal["focus", "search", "recall", "reread"]
+    citations: list[CitationBody]
+    notice: str | None
+
+
+class FileCitation(BaseModel):
+    """A sentence that an answer stands in, in OpenAI's form; `rmt.citations` has the rest."""
+
+    type: Literal["file_citation"] = "file_citation"
+    index: int = Field(description="Where in the answer it belongs: behind its last character.")
+    file_id: str | None = Field(description="The document's id.")
+    filename: str | None
+    quote: str
 
 
 class _Said(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str
     refusal: None = None
+    annotations: list[FileCitation] = []
 
 
 class _Choice(BaseModel):
@@ -246,7 +259,8 @@ class ChatBody(BaseModel):
     @classmethod
     def of(cls, text: str, finish_reason: Literal["stop", "length"], **fields: Any) -> Self:
         """One choice."""
-        return cls(choices=[_Choice(message=_Said(content=text), finish_reason=finish_reason)], **fields)
+        said = _Said(content=text, annotations=fields.pop("annotations", []))
+        return cls(choices=[_Choice(message=said, finish_reason=finish_reason)], **fields)
 
 
 class _TextChoice(BaseModel):

@@ -117,7 +117,7 @@ class Chat:
             texts, question = self._split(turn.texts)
             self._asking.check_questions([question])
             await self._store.require_tokens(tenant)
-            session, cached = await self._read(tenant, texts, listener, rereads=manner.mode == "reread")
+            session, cached = await self._read(tenant, texts, listener, rereads=self._asking.needs_text(manner.mode))
         answers = await self._asking.answer(tenant, session.id, [question], manner, listener)
         return ChatAnswer(answers.replies[0], session.id, answers.state.tokens, min(cached, answers.state.tokens))
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rmt_model.answering import focus_ids
-from rmt_model.engine import Engine
 from rmt_model.errors import StateError
+from rmt_model.lane_engine import LaneEngine
 from rmt_model.movements import Movements
-from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
 from rmt_model.types import LaneSegment
 from rmt_server.errors import FencedError, QuotaExceededError, StoreUnavailableError
@@ -65,13 +63,13 @@ class TextIntoLanes(ABC):
         exhausted: Whether there is no more text to fetch.
     """
 
-    def __init__(self, engine: Engine, state: ReaderState, end_byte: int | None = None) -> None:
-        segment_tokens = engine.checkpoint.config.segment_tokens
+    def __init__(self, engine: LaneEngine, state: ReaderState, end_byte: int | None = None) -> None:
+        segment_tokens = engine.served.config.segment_tokens
         self.exhausted = False
         self._piece_bytes = min(PIECE_BYTES, LOOKAHEAD_SEGMENTS * segment_tokens * _TOKEN_BYTES)
-        self._reader = Reader(engine.text_tokenizer, segment_tokens, state, end_byte)
-        self._prefixes = [focus_ids(engine, state, lane) for lane in range(state.lanes)]
-        self.step_tokens = sum(map(len, self._prefixes)) + state.lanes * engine.checkpoint.config.segment_positions
+        self._reader = engine.source(state, end_byte)
+        self._prefixes = engine.prefixes(state)
+        self.step_tokens = sum(map(len, self._prefixes)) + state.lanes * engine.step_positions
         self._fed = asyncio.Lock()
         self._engine = engine
         self._memory: NDArray[np.float32] | None = state.memory
@@ -110,8 +108,7 @@ class TextIntoLanes(ABC):
     def next_segments(self) -> tuple[Sequence[LaneSegment], int]:
         """The next segment for each lane of the session, and its length in document tokens."""
         segment = self._reader.take()
-        rows = [LaneSegment(slot, [*prefix, *segment]) for slot, prefix in zip(self.slots, self._prefixes, strict=True)]
-        return rows, len(segment)
+        return self._engine.segment_rows(self.slots, self._prefixes, segment), len(segment)
 
     async def state(self, memory: NDArray[np.float32]) -> ReaderState:
         """The state after the last segment that was handed out, with the lanes' memory as it is now."""
@@ -122,7 +119,7 @@ class TextIntoLanes(ABC):
 class Reading(TextIntoLanes):
     """A leased session: its unread text, and what of the progress is to be committed."""
 
-    def __init__(self, store: Store, engine: Engine, lease: Lease) -> None:
+    def __init__(self, store: Store, engine: LaneEngine, lease: Lease) -> None:
         state = ReaderState.from_bytes(lease.state.blob)
         moved = _kept_movements(lease.movements, state)
         super().__init__(engine, state, moved.end_byte if moved else None)

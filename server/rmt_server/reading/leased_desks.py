@@ -9,8 +9,8 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from rmt_model.engine import KEPT_MOVEMENTS, Engine, EngineFullError
 from rmt_model.errors import RmtModelError
+from rmt_model.lane_engine import KEPT_MOVEMENTS, EngineFullError, LaneEngine
 from rmt_server.errors import FencedError, RmtServerError, StoreUnavailableError
 from rmt_server.logs import about_session
 from rmt_server.metrics import Metrics
@@ -51,7 +51,7 @@ class LeasedDesks:
     def __init__(
         self,
         store: Store,
-        engine: Engine,
+        engine: LaneEngine,
         settings: Settings,
         metrics: Metrics,
         *,
@@ -134,7 +134,7 @@ class LeasedDesks:
     async def _prepare(self, lease: Lease) -> Reading | None:
         """Fetch the first text of a leased session; of one that cannot be read here the lease ends by itself."""
         session, key = lease.session, (lease.session.tenant, lease.session.id)
-        if session.model != self._engine.checkpoint.fingerprint:
+        if session.model != self._engine.served.fingerprint:
             _log.warning("left unread: it belongs to checkpoint %s", session.model, extra=about_session(key))
             return None
         try:

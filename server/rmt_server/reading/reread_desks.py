@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from rmt_model.engine import Engine, EngineFullError
 from rmt_model.errors import RmtModelError
+from rmt_model.lane_engine import EngineFullError, LaneEngine
 from rmt_model.state import ReaderState
 from rmt_server.errors import BusyError, RmtServerError
 from rmt_server.metrics import Metrics
@@ -26,7 +26,14 @@ class RereadDesks:
     """Their lanes share steps with all others. A caller who leaves ends a rereading before the next step."""
 
     def __init__(
-        self, store: Store, engine: Engine, settings: Settings, metrics: Metrics, *, workroom: Workroom, turns: Turns
+        self,
+        store: Store,
+        engine: LaneEngine,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        workroom: Workroom,
+        turns: Turns,
     ) -> None:
         self._store = store
         self._engine = engine

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rmt_model.engine import Engine
+from rmt_model.lane_engine import LaneEngine
 from rmt_model.state import ReaderState
 from rmt_server.reading.lanes import TextIntoLanes
 from rmt_server.store import SessionRecord, Store
@@ -54,7 +54,9 @@ class Rereading(TextIntoLanes):
         done: Gets the states that were kept, the last one last; a caller who left has cancelled it.
     """
 
-    def __init__(self, store: Store, engine: Engine, errand: Errand, done: "asyncio.Future[list[ReaderState]]") -> None:
+    def __init__(
+        self, store: Store, engine: LaneEngine, errand: Errand, done: "asyncio.Future[list[ReaderState]]"
+    ) -> None:
         super().__init__(engine, errand.state)
         self.done = done
         self._store = store

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from rmt_model.answering import Answer, Question
-from rmt_model.engine import Engine
+from rmt_model.lane_engine import LaneEngine
+from rmt_model.pointers import Pointer
+from rmt_model.span_engine import Window
 from rmt_model.state import ReaderState
 from rmt_server.errors import BusyError
 from rmt_server.metrics import Metrics
@@ -44,13 +46,13 @@ class Scheduler:
         failure: What broke the loop, if anything did: the process cannot read or answer any more.
     """
 
-    def __init__(self, store: Store, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, store: Store, engine: LaneEngine, settings: Settings, metrics: Metrics) -> None:
         self.engine = engine
         self.failure: BaseException | None = None
         self._settings = settings
-        self._most_tokens = settings.max_batch_tokens or _BATCH_TOKENS[engine.model.device.type]
+        self._most_tokens = settings.max_batch_tokens or _BATCH_TOKENS[engine.device.type]
         self._metrics = metrics
-        on_cpu = engine.model.device.type == "cpu"  # elsewhere the thread only keeps the device busy, and is to hurry
+        on_cpu = engine.device.type == "cpu"  # elsewhere the thread only keeps the device busy, and is to hurry
         self._workroom = Workroom(yields=settings.engine_yields and on_cpu)
         self._turns = Turns()
         self._questions = QuestionQueue(engine, metrics, settings.max_waiting_questions, settings.answer_wait_s)
@@ -125,6 +127,19 @@ class Scheduler:
             answers = self._questions.put(state, questions, listen)
             self._workroom.ring()
             return await answers
+
+    async def read_windows(self, question: str, windows: Sequence[Window]) -> Sequence[Sequence[Pointer]]:
+        """The best places of some stretches of a text for a question, each read by itself; cancelling drops the call.
+
+        Raises:
+            BusyError: Too many calls are waiting, or the server is stopping.
+            RmtModelError: The question does not fit.
+        """
+        self._require_running()
+        with span("read windows", {"rmt.windows": len(windows)}):
+            found = self._questions.put_windows(question, windows)
+            self._workroom.ring()
+            return await found
 
     async def reread(self, errand: Errand) -> list[ReaderState]:
         """Read kept text once more, beside all else; the states that are kept, the last one last. Cancelling ends it.

@@ -8,7 +8,7 @@ from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.routes.traces import trace_body
 from rmt_server.service.asking import Answers, Reply
 from rmt_server.service.listening import Listener
-from rmt_server.wire.schemas import AnswerBody, AnswerRequest, AnswersBody, PositionBody, UsageBody
+from rmt_server.wire.schemas import AnswerBody, AnswerRequest, AnswersBody, CitationBody, PositionBody, UsageBody
 from rmt_server.wire.sse import EventStream
 
 router = APIRouter(prefix="/v1/sessions/{sid}", tags=["answers"], route_class=ScopedRoute)
@@ -18,14 +18,17 @@ def _answer_body(question: str, reply: Reply) -> AnswerBody:
     answer, generation = reply.answer, reply.answer.generation
     return AnswerBody(
         question=question,
-        answer=generation.text if answer.known else None,
-        reason=None if answer.known else "not_in_document",
+        answer=generation.text if reply.outcome == "answered" else None,
+        outcome=reply.outcome,
+        citations=[CitationBody.of(one) for one in reply.citations],
+        verified=None,
+        notice=reply.notice,
         guess=generation.text,
         confidence=answer.confidence,
         probability=generation.probability,
         margin=generation.margin,
         mode=reply.mode,
-        lane=answer.lane if reply.mode == "recall" else None,
+        lane=answer.lane if reply.mode in ("focus", "recall") else None,
         finish_reason=generation.finish_reason,
         usage=UsageBody(
             prompt_tokens=generation.prompt_tokens,

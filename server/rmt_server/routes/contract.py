@@ -30,6 +30,7 @@ _CONFLICTS: Mapping[str, tuple[int, ...]] = {
     "POST /v1/sessions/{sid}/documents": (409,),
     "PATCH /v1/sessions/{sid}/documents/{did}": (409,),
     "POST /v1/sessions/{sid}/answers": (409,),
+    "POST /v1/sessions/{sid}/search": (409,),
     "POST /v1/sessions/{sid}/traces": (409,),
     "GET /v1/sessions/{sid}/text": (409,),
     "POST /v1/sessions/{sid}/snapshots": (409,),

@@ -10,6 +10,7 @@ from rmt_server.http.events import EventStreams
 from rmt_server.intake.documents import Intake
 from rmt_server.openai.chat import Chat, ServedModel
 from rmt_server.service.asking import Asking
+from rmt_server.service.searching import Searching
 from rmt_server.service.sessions import Service
 from rmt_server.service.tracing import Tracing
 from rmt_server.settings import Settings
@@ -26,6 +27,7 @@ __all__ = [
     "JsonOnly",
     "LimitQuery",
     "ModelDep",
+    "SearchingDep",
     "ServiceDep",
     "SettingsDep",
     "StoreDep",
@@ -59,6 +61,10 @@ async def _asking(request: Request) -> Asking:
     return request.app.state.asking  # type: ignore[no-any-return]
 
 
+async def _searching(request: Request) -> Searching:
+    return request.app.state.searching  # type: ignore[no-any-return]
+
+
 async def _tracing(request: Request) -> Tracing:
     return request.app.state.tracing  # type: ignore[no-any-return]
 
@@ -89,6 +95,7 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 StoreDep = Annotated[Store, Depends(_store)]
 ServiceDep = Annotated[Service, Depends(_service)]
 AskingDep = Annotated[Asking, Depends(_asking)]
+SearchingDep = Annotated[Searching, Depends(_searching)]
 TracingDep = Annotated[Tracing, Depends(_tracing)]
 ChatDep = Annotated[Chat, Depends(_chat)]
 ModelDep = Annotated[ServedModel, Depends(_model)]

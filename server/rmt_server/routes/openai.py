@@ -19,6 +19,7 @@ from rmt_server.openai.bodies import (
     CompletionBody,
     CompletionRequest,
     DetailsBody,
+    FileCitation,
     ModelBody,
     ModelsBody,
     OpenAIRequest,
@@ -29,12 +30,17 @@ from rmt_server.routes.deps import ChatDep, JsonOnly, ModelDep, SettingsDep, Ten
 from rmt_server.routes.scopes import ScopedRoute
 from rmt_server.service.listening import NOBODY, Listener
 from rmt_server.wire.requests import unless_disconnected
+from rmt_server.wire.schemas import CitationBody
 from rmt_server.wire.sse import PING, EventStream, events_content, sse_data
 
 router = APIRouter(prefix="/v1", tags=["openai"], route_class=ScopedRoute)
 
-UNKNOWN = "The document does not say."
+NOT_FOUND = "I did not find this."
 """What is said where there is no answer; the field `rmt` has the guess."""
+NOT_SUPPORTED = (
+    "I can answer questions whose answer stands at a place of the text: who, what, when, where, which, how many, why. "
+    "I cannot summarise, list, translate or judge."
+)
 _STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": events_content()}}
 SessionHeader = Annotated[str | None, Header(alias="X-Session-Id", description="As `session_id` in the body.")]
 
@@ -72,7 +78,8 @@ async def create_chat_completion(
     if body.stream:
         return await call.stream(lambda text, reason, **more: ChatChunk.of(text, reason, **fields, **more))
     answer = await call.answer()
-    return ChatBody.of(_said(answer), _reason(answer), **fields, usage=_usage(answer), rmt=_details(answer))
+    body_fields = fields | {"annotations": _annotations(answer)}
+    return ChatBody.of(_said(answer), _reason(answer), **body_fields, usage=_usage(answer), rmt=_details(answer))
 
 
 @router.post("/completions", response_model=CompletionBody, responses=_STREAMED, dependencies=[JsonOnly])
@@ -148,8 +155,9 @@ class _Call:
         except Exception as error:
             yield sse_data(error_document(self._request, error))
             return
-        if not answer.reply.answer.known:
-            yield sse_data(piece(f"\n{UNKNOWN}" if told else UNKNOWN, None))
+        if answer.reply.outcome != "answered":
+            said = _said(answer)
+            yield sse_data(piece(f"\n{said}" if told else said, None))
         yield sse_data(piece(None, _reason(answer), rmt=_details(answer)))
         if self._tells_usage:
             last = piece(None, None, usage=_usage(answer))
@@ -172,7 +180,24 @@ def _model_body(model: ServedModel) -> ModelBody:
 
 
 def _said(answer: ChatAnswer) -> str:
-    return answer.reply.answer.generation.text if answer.reply.answer.known else UNKNOWN
+    """The answer, or why there is none; with what is not supported, what comes closest."""
+    reply = answer.reply
+    if reply.outcome == "answered":
+        return reply.answer.generation.text
+    if reply.outcome == "not_found":
+        return NOT_FOUND
+    near = "".join(f"\n- {one.quote}" for one in reply.citations)
+    return f"{NOT_SUPPORTED}\nClosest passages:{near}" if near else NOT_SUPPORTED
+
+
+def _annotations(answer: ChatAnswer) -> list[FileCitation]:
+    if answer.reply.outcome != "answered":
+        return []
+    end = len(answer.reply.answer.generation.text)
+    return [
+        FileCitation(index=end, file_id=one.document_id, filename=None, quote=one.quote)
+        for one in answer.reply.citations
+    ]
 
 
 def _reason(answer: ChatAnswer) -> Literal["stop", "length"]:
@@ -189,8 +214,11 @@ def _details(answer: ChatAnswer) -> DetailsBody:
     reply = answer.reply.answer
     return DetailsBody(
         session_id=answer.session_id,
-        answer=reply.generation.text if reply.known else None,
+        answer=reply.generation.text if answer.reply.outcome == "answered" else None,
+        outcome=answer.reply.outcome,
         guess=reply.generation.text,
         confidence=reply.confidence,
         mode=answer.reply.mode,
+        citations=[CitationBody.of(one) for one in answer.reply.citations],
+        notice=answer.reply.notice,
     )

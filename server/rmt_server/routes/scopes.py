@@ -28,6 +28,7 @@ SCOPES: Mapping[str, Scope | None] = {
     "PATCH /v1/sessions/{sid}/documents/{did}": "write",
     "DELETE /v1/sessions/{sid}/documents/{did}": "write",
     "POST /v1/sessions/{sid}/answers": "read",
+    "POST /v1/sessions/{sid}/search": "read",
     "POST /v1/sessions/{sid}/traces": "read",
     "GET /v1/sessions/{sid}/timeline": "read",
     "GET /v1/sessions/{sid}/movements": "read",

@@ -1,4 +1,4 @@
-"""Asking: questions to a session or a snapshot: recalled, reread, or whichever is surer."""
+"""Asking: questions to a session or a snapshot: looked up, recalled, reread, or whichever is surer."""
 
 import hashlib
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rmt_model.answering import Answer, Question, normalised
+from rmt_model.answering import Answer, Question, lane_of_focus, normalised
 from rmt_model.digest import StreamDigest
 from rmt_model.errors import QuestionError
 from rmt_model.state import ReaderState
@@ -20,23 +20,44 @@ from rmt_server.errors import (
 )
 from rmt_server.reading.rereading import Errand
 from rmt_server.reading.scheduler import Scheduler
+from rmt_server.service.citations import Citation, Citer
+from rmt_server.service.evidence import Evidence, asks_for_more
 from rmt_server.service.listening import NOBODY, Listener
 from rmt_server.service.manner import Manner, Mode
 from rmt_server.service.together import together
 from rmt_server.settings import Settings
 from rmt_server.store import READ_BYTES, SessionRecord, Store, StoredState
 
-__all__ = ["Answers", "Asking", "Reply", "has_text", "require_text"]
+__all__ = ["Answers", "Asking", "Outcome", "Reply", "has_text", "require_text"]
 
 Words = Callable[[int, str], object]
+Outcome = Literal["answered", "not_found", "not_supported"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer, and whether the text was read once more for it."""
+    """One answer.
+
+    Attributes:
+        answer: What the model found.
+        mode: How it was found.
+        citations: The sentences that it stands in, the best first; where there is no answer, what came closest.
+        supported: Whether the question asks for something that a place of the text can hold.
+        notice: What else the caller should know.
+    """
 
     answer: Answer
-    mode: Literal["recall", "reread"]
+    mode: Literal["focus", "search", "recall", "reread"]
+    citations: Sequence[Citation] = ()
+    supported: bool = True
+    notice: str | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether there is an answer, none was found, or none of this kind can be given."""
+        if not self.supported:
+            return "not_supported"
+        return "answered" if self.answer.known else "not_found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +72,13 @@ class Answers:
 class Asking:
     """Answers questions. Asking never changes a session's memory."""
 
-    def __init__(self, store: Store, scheduler: Scheduler, settings: Settings) -> None:
+    def __init__(self, store: Store, scheduler: Scheduler, evidence: Evidence, settings: Settings) -> None:
         self._store = store
         self._scheduler = scheduler
+        self._evidence = evidence
+        self._citer = Citer(store)
         self._settings = settings
-        self._checkpoint = scheduler.engine.checkpoint
+        self._checkpoint = scheduler.engine.served
 
     @property
     def fingerprint(self) -> str:
@@ -93,11 +116,12 @@ class Asking:
         manner: Manner = Manner(),  # noqa: B008 - frozen
         listener: Listener = NOBODY,
     ) -> Answers:
-        """Answer questions from a session's memory, from a snapshot's, or by reading the session's text once more.
+        """Answer questions from a session's text or memory, or from a snapshot's memory.
 
         Raises:
-            UnprocessableError: Too many questions, one that cannot be asked, or a lane that is not there.
-            TextNotKeptError: The text is to be reread, but was not kept from its beginning.
+            UnprocessableError: Too many questions, one that cannot be asked, a lane that is not there, or a search
+                where the served checkpoint writes its answers instead of pointing at them.
+            TextNotKeptError: The text is to be read again, but was not kept from its beginning.
         """
         self.check_questions(questions)
         self.check_max_tokens(manner.max_tokens)
@@ -106,17 +130,76 @@ class Asking:
         lanes = max(1, len(session.focus))
         if manner.snapshot is None and manner.lane is not None and manner.lane >= lanes:
             raise UnprocessableError(f"Lane {manner.lane} does not exist: the session has lanes 0 to {lanes - 1}.")
-        if manner.mode == "reread":
+        if manner.mode == "search" and not self._evidence.reads:
+            raise UnprocessableError("The served checkpoint writes answers and cannot search: send another mode.")
+        if manner.mode in ("reread", "search"):
             require_text(session)
         await self._store.require_tokens(tenant)
         if manner.snapshot is not None:
             stored = await self._store.snapshot_state(tenant, manner.snapshot)
             return Answers(await self._recalled(tenant, stored, asked, listener), stored, None)
-        if manner.wait:
+        if manner.wait and not (manner.mode == "search" or self._only_looks_up(session, asked, manner.mode)):
             await self.wait_until_read(tenant, sid, listener)
         session, stored = await self._store.session_state(tenant, sid)
+        if self._evidence.reads:
+            return Answers(await self._pointed(session, stored, asked, manner, listener), stored, session)
         replies = await self._replies(session, stored, asked, manner.mode, listener)
         return Answers(replies, stored, session)
+
+    def needs_text(self, mode: Mode) -> bool:
+        """Whether this mode is answered from kept text, and not from the memory of it."""
+        return mode in ("reread", "search") or (mode == "auto" and self._evidence.reads)
+
+    def _only_looks_up(self, session: SessionRecord, asked: Sequence[Question], mode: Mode) -> bool:
+        """Whether all answers come from the text alone, so that the memory need not have read it yet."""
+        focused = any(lane_of_focus(one.text, session.focus) is not None for one in asked)
+        return mode == "auto" and self._evidence.reads and has_text(session) and not focused
+
+    async def _pointed(
+        self,
+        session: SessionRecord,
+        stored: StoredState,
+        asked: Sequence[Question],
+        manner: Manner,
+        listener: Listener,
+    ) -> list[Reply]:
+        """Answers of a checkpoint that points at places, with the sentences that hold them."""
+        works = (self._pointed_one(session, stored, one, manner, listener) for one in asked)
+        replies = await together(works, self._scheduler.most_calls)
+        await self.spend(session.tenant, [one.answer for one in replies])
+        for number, reply in enumerate(replies):
+            if reply.outcome == "answered":
+                listener.words(number, reply.answer.generation.text)
+            listener.citations(number, reply.citations)
+        return replies
+
+    async def _pointed_one(
+        self, session: SessionRecord, stored: StoredState, question: Question, manner: Manner, listener: Listener
+    ) -> Reply:
+        mode, cites = manner.mode, has_text(session)
+        if mode == "reread":
+            lanes = await self._lanes_for(session, [question.text], listener)
+            (answer,) = await self._scheduler.ask(lanes[normalised(question.text)], [question])
+            return await self._cited(session, Reply(answer, "reread"))
+        is_focus = lane_of_focus(question.text, session.focus) is not None
+        if mode == "recall" or (mode == "auto" and (is_focus or not cites)):
+            state = ReaderState.from_bytes(stored.blob)
+            self.require_own(state.fingerprint)
+            (answer,) = await self._scheduler.ask(state, [question])
+            reply = Reply(answer, "focus" if answer.way == "focus" else "recall")
+            if answer.known or mode == "recall" or not cites:
+                return await self._cited(session, reply) if cites else reply
+        found = await self._evidence.find(session, question.text, manner.documents)
+        reply = Reply(found.answer, "search", supported=not asks_for_more(question.text), notice=found.notice)
+        return await self._cited(session, reply)
+
+    async def _cited(self, session: SessionRecord, reply: Reply) -> Reply:
+        """A reply with its sentences, and the answer as it is written there."""
+        citations = await self._citer.cite(session, reply.answer.pointers)
+        if not citations:
+            return reply
+        written = replace(reply.answer.generation, text=citations[0].answer)
+        return replace(reply, answer=replace(reply.answer, generation=written), citations=citations)
 
     async def _replies(
         self, session: SessionRecord, stored: StoredState, asked: Sequence[Question], mode: Mode, listener: Listener
@@ -146,7 +229,7 @@ class Asking:
         self.require_own(state.fingerprint)
         answers = await self._scheduler.ask(state, asked, listener.words)
         await self.spend(tenant, answers)
-        return [Reply(answer, "recall") for answer in answers]
+        return [Reply(answer, "focus" if answer.way == "focus" else "recall") for answer in answers]
 
     async def _reread(
         self, session: SessionRecord, asked: Sequence[Question], listener: Listener, words: Words
@@ -244,7 +327,7 @@ class Asking:
                 raise EmptyQuestionError
             self.require_short(question)
             try:
-                self._scheduler.engine.prompts.question(question)
+                self._scheduler.engine.require_question(question)
             except QuestionError as error:
                 raise QuestionTooLongError(f"The question cannot be asked: {error}.") from error
 
@@ -276,7 +359,7 @@ class Asking:
 
 def has_text(session: SessionRecord) -> bool:
     """Whether all of a session's text is there."""
-    return session.keep_text and session.text_start == 0
+    return session.keeps_all_text
 
 
 def require_text(session: SessionRecord) -> None:

@@ -1,6 +1,9 @@
 """Listener: what a caller who waits may hear meanwhile."""
 
+from collections.abc import Sequence
+
 from rmt_server.reading.rereading import RereadProgress
+from rmt_server.service.citations import Citation
 from rmt_server.store import SessionRecord
 
 __all__ = ["NOBODY", "Listener"]
@@ -14,6 +17,9 @@ class Listener:
 
     def reread(self, progress: RereadProgress) -> None:
         """How far kept text has been read once more."""
+
+    def citations(self, question: int, found: Sequence[Citation]) -> None:
+        """The sentences that the answer to the question of this number stands in, the best first."""
 
     def words(self, question: int, text: str) -> None:
         """Further words of the answer to the question of this number, which nothing takes back."""

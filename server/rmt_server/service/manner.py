@@ -7,7 +7,7 @@ from rmt_model.types import Sampling
 
 __all__ = ["Manner", "Mode"]
 
-Mode = Literal["recall", "reread", "auto"]
+Mode = Literal["auto", "search", "recall", "reread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,10 @@ class Manner:
     """How questions are to be answered.
 
     Attributes:
-        mode: `recall` from the memory at once; `reread` the kept text for each question; `auto` rereads what was not
-            recalled surely.
+        mode: `search` places of the kept text that may answer, and read them; `recall` from the memory at once;
+            `reread` the kept text for each question; `auto` takes a focus that was given before, else what the
+            checkpoint answers best by.
+        documents: Documents to which a search is restricted; None: all.
         lane: The lane that answers; None takes the one whose focus is the question, else the surest of all.
         snapshot: What is asked instead of the session.
         wait: Whether everything accepted has to be read first.
@@ -27,7 +29,8 @@ class Manner:
         stop: Of sampling.
     """
 
-    mode: Mode = "recall"
+    mode: Mode = "auto"
+    documents: tuple[str, ...] | None = None
     lane: int | None = None
     snapshot: str | None = None
     wait: bool = True

@@ -32,13 +32,13 @@ class Service:
         self._scheduler = scheduler
         self._asking = asking
         self._settings = settings
-        self._checkpoint = scheduler.engine.checkpoint
+        self._checkpoint = scheduler.engine.served
 
     @property
     def max_snapshot_bytes(self) -> int:
         """Largest snapshot that can be imported."""
-        config, hidden = self._checkpoint.config, self._checkpoint.model.hidden
-        return self._settings.max_focuses * config.memory_tokens * hidden * 4 + _STATE_OVERHEAD_BYTES
+        engine = self._scheduler.engine
+        return self._settings.max_focuses * engine.rows * engine.hidden * 4 + _STATE_OVERHEAD_BYTES
 
     @property
     def max_pending_tokens(self) -> int:
@@ -183,7 +183,7 @@ class Service:
 
     def _stored(self, state: ReaderState) -> StoredState:
         """A state as the store keeps it: whole segments that it holds are still to be read."""
-        return stored(state, len(state.pending) // self._checkpoint.config.segment_tokens)
+        return stored(state, self._scheduler.engine.waiting_segments(state))
 
     async def _snapshot(self, tenant: str, snapshot: str) -> ReaderState:
         return self._parsed(await self._store.snapshot_state(tenant, snapshot))
@@ -207,7 +207,7 @@ class Service:
     def _require_size(self, outline: StateOutline) -> None:
         """Refuse a memory of another size than a session may have, before any of it is copied."""
         lanes, *of_lane = outline.memory_shape
-        wanted = [self._checkpoint.config.memory_tokens, self._checkpoint.model.hidden]
+        wanted = [self._scheduler.engine.rows, self._scheduler.engine.hidden]
         if of_lane != wanted:
             self._asking.require_own(outline.fingerprint)
             raise StateError(f"the state has {of_lane} for each lane, the model {wanted}")

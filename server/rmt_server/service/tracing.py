@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from rmt_model.answering import Answer, Question, bare
 from rmt_model.errors import StateError
 from rmt_model.movements import Movements
-from rmt_model.reader import text_end
 from rmt_model.state import ReaderState
 from rmt_model.tracing import Trace, lane_alone, memory_only, trace
 from rmt_server.errors import UnprocessableError
@@ -137,7 +136,7 @@ class Tracing:
         """Whether the session's own lane knows what is to be traced."""
         if answer is not None and bare(answer) != bare(now.generation.text):
             return now.way == "focus"
-        return self._engine.checkpoint.calibration.is_trusted(now.confidence, now.way)
+        return self._engine.served.calibration.is_trusted(now.confidence, now.way)
 
     async def _lane_points(self, session: SessionRecord, state: ReaderState, lane: int) -> list[ReaderState]:
         """One lane's states along the text: with nothing read, those of the timeline, and now."""
@@ -157,7 +156,7 @@ class Tracing:
         """The states of the timeline; one that another checkpoint left is none."""
         kept = await self._store.timeline(session.tenant, session.id)
         states = await asyncio.to_thread(lambda: [ReaderState.from_bytes(blob) for _, blob in kept])
-        return [state for state in states if state.fingerprint == self._engine.checkpoint.fingerprint]
+        return [state for state in states if state.fingerprint == self._engine.served.fingerprint]
 
     async def _ask(self, session: SessionRecord, states: Sequence[ReaderState], question: Question) -> list[Answer]:
         """What each state answers; all are asked at the same time."""
@@ -182,7 +181,7 @@ class Tracing:
             distance, length = (np.linalg.norm(one, axis=2) for one in (state.memory - before, before))
             vectors = _rounded(distance, length)
             moved = _rounded(np.linalg.norm(distance, axis=1), np.linalg.norm(length, axis=1))
-            end = text_end(self._engine.text_tokenizer, state, document_ends)
+            end = self._engine.text_end(state, document_ends)
             points.append(TimelinePoint(state.segments_read, end, state.tokens_read, moved, vectors, answer))
             before = state.memory
         return points

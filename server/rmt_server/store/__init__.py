@@ -4,6 +4,7 @@ from rmt_server.store.limits import BLOCK_BYTES, FINISHED_DOCUMENTS, KEPT_EVENTS
 from rmt_server.store.rates import Rates
 from rmt_server.store.records import (
     Boundary,
+    DocumentPlace,
     DocumentRecord,
     Due,
     EventRecord,
@@ -26,6 +27,7 @@ __all__ = [
     "PENDING_DOCUMENTS",
     "READ_BYTES",
     "Boundary",
+    "DocumentPlace",
     "DocumentRecord",
     "Due",
     "EventRecord",

@@ -16,7 +16,7 @@ from rmt_server.errors import (
 from rmt_server.keys import READY, SessionKeys
 from rmt_server.store.codec import load_document
 from rmt_server.store.connection import Connection
-from rmt_server.store.records import DocumentRecord
+from rmt_server.store.records import DocumentPlace, DocumentRecord
 from rmt_server.store.usage import Amount, Metered
 
 
@@ -167,10 +167,18 @@ class Documents(Metered):
 
         Of older documents than the store keeps records of nobody knows.
         """
-        texts = await self._redis.command("HVALS", SessionKeys(tenant, sid).documents)
-        documents = [json.loads(text) for text in texts]
-        ends = sorted(one["start"] + one["offset"] for one in documents if one["complete"])
+        ends = sorted(one.end for one in await self.document_places(tenant, sid) if one.complete)
         return [end for end in ends if start <= end <= stop]
+
+    async def document_places(self, tenant: str, sid: str) -> list[DocumentPlace]:
+        """Where the documents lie of which the store keeps records, in the order of the text."""
+        fields: dict[bytes, bytes] = await self._redis.command("HGETALL", SessionKeys(tenant, sid).documents)
+        known = ((did.decode(), json.loads(text)) for did, text in fields.items())
+        places = [
+            DocumentPlace(did, one["start"], one["start"] + one["offset"], complete=one["complete"])
+            for did, one in known
+        ]
+        return sorted(places, key=lambda place: (place.start, place.end))
 
     async def cancel_document(
         self, tenant: str, sid: str, document_id: str, writer: int | None = None

@@ -71,6 +71,11 @@ class SessionRecord:
         return self.accepted_bytes - self.read_bytes
 
     @property
+    def keeps_all_text(self) -> bool:
+        """Whether all of its text is there."""
+        return self.keep_text and self.text_start == 0
+
+    @property
     def is_read(self) -> bool:
         """Whether everything accepted is in the memory, the ends of documents included."""
         return self.unread_bytes == self.pending_documents == self.waiting_segments == 0
@@ -108,6 +113,16 @@ class DocumentRecord:
     def known_length(self) -> int | None:
         """The document's size in bytes: what it has when it is complete, else what was declared."""
         return self.offset if self.complete else self.length
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPlace:
+    """Where a document lies in the session's text: up to byte ``end`` by now, and for good if it is complete."""
+
+    id: str
+    start: int
+    end: int
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)

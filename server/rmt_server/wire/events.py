@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from rmt_server.reading.rereading import RereadProgress
 from rmt_server.store import EventRecord, SessionRecord
+from rmt_server.wire.schemas import CitationBody
 
 __all__ = ["DeltaBody", "DoneBody", "ProgressBody", "RereadBody", "SnapshotTakenBody", "event_body"]
 
@@ -61,6 +62,13 @@ class DeltaBody(BaseModel):
 
     question: int = Field(description="Its number in the call, from 0.")
     text: str
+
+
+class CitationsBody(BaseModel):
+    """The sentences that an answer stands in, before the result has them, too."""
+
+    question: int = Field(description="Its number in the call, from 0.")
+    citations: list[CitationBody]
 
 
 class DoneBody(ProgressBody):

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rmt_server.search.indexes import FoundPassage
+from rmt_server.service.citations import Citation
 from rmt_server.service.manner import Manner, Mode
 from rmt_server.settings import MOST_ENTRIES
 from rmt_server.store import DocumentRecord, SessionRecord, SnapshotRecord
@@ -16,6 +18,7 @@ __all__ = [
     "AnswersBody",
     "DocumentBody",
     "DocumentRequest",
+    "FoundPassageBody",
     "HealthBody",
     "MovementColumnBody",
     "MovementsBody",
@@ -24,6 +27,8 @@ __all__ = [
     "ProblemBody",
     "ReadBody",
     "RestoreRequest",
+    "SearchBody",
+    "SearchRequest",
     "SessionBody",
     "SessionPatch",
     "SessionRequest",
@@ -122,10 +127,15 @@ class AnswerRequest(_Request):
 
     question: str | None = None
     questions: _Texts | None = None
-    mode: Mode = Field(
-        "recall",
-        description="`recall`: from the memory at once. `reread`: read the kept text once more for each question. "
-        "`auto`: recall, and reread what was not recalled surely.",
+    mode: Mode | None = Field(
+        None,
+        description="`search`: look up places of the kept text and read them. `recall`: from the memory at once. "
+        "`reread`: read the kept text once more for each question. `auto`: a focus that was given before, else "
+        "search; of a checkpoint that writes its answers, recall, and reread what was not recalled surely. Default: "
+        "`auto`; `recall` with `lane` or `snapshot`.",
+    )
+    documents: Annotated[list[str], Field(min_length=1, max_length=MOST_ENTRIES)] | None = Field(
+        None, description="Look up these documents of the session only; with mode search or auto."
     )
     lane: int | None = Field(None, ge=0, description="Lane that answers; else the one with this focus, or the surest.")
     snapshot: str | None = Field(None, description="Ask this snapshot instead of the live memory.")
@@ -150,24 +160,32 @@ class AnswerRequest(_Request):
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
-        if self.mode != "recall" and self.snapshot is not None:
+        if self.chosen_mode != "recall" and self.snapshot is not None:
             raise ValueError(f"a snapshot has a memory, but no text: mode {self.mode} cannot read it once more")
-        if self.mode != "recall" and self.lane is not None:
+        if self.chosen_mode != "recall" and self.lane is not None:
             raise ValueError(f"mode {self.mode} may answer from a lane of its own: send lane with mode recall only")
+        if self.chosen_mode not in ("auto", "search") and self.documents is not None:
+            raise ValueError("documents restrict a search: send them with mode search or auto")
         if self.trace and (self.snapshot is not None or not self.wait):
             raise ValueError(
                 "a trace is of the session as it stands when all is read: send neither snapshot nor wait=false"
             )
-        if self.mode != "recall" and not self.wait:
-            raise ValueError(f"mode {self.mode} reads all that was accepted: send wait=false with mode recall only")
+        if self.mode == "reread" and not self.wait:
+            raise ValueError("mode reread reads all that was accepted: send wait=false with another mode")
         return self
+
+    @property
+    def chosen_mode(self) -> Mode:
+        """The mode that was sent, or follows from what was."""
+        return self.mode or ("recall" if self.lane is not None or self.snapshot is not None else "auto")
 
     @property
     def manner(self) -> Manner:
         """How the questions are to be answered."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
         return Manner(
-            mode=self.mode,
+            mode=self.chosen_mode,
+            documents=None if self.documents is None else tuple(self.documents),
             lane=self.lane,
             snapshot=self.snapshot,
             wait=self.wait,
@@ -182,6 +200,19 @@ class AnswerRequest(_Request):
     def asked(self) -> list[str]:
         """All questions."""
         return self.questions or [self.question or ""]
+
+
+class SearchRequest(_Request):
+    """What to look for in a session's text."""
+
+    query: str = Field(description="Words in any language; no syntax.")
+    limit: int = Field(10, ge=1, le=100, description="Most passages.")
+    documents: Annotated[list[str], Field(min_length=1, max_length=MOST_ENTRIES)] | None = Field(
+        None, description="Search these documents of the session only."
+    )
+    wait: bool = Field(
+        False, description="Wait until the memory holds everything accepted so far; the search itself needs no waiting."
+    )
 
 
 class SnapshotRequest(_Request):
@@ -311,20 +342,64 @@ class TraceRequest(_Request):
     answer: str | None = Field(None, max_length=1000, description="Trace this instead of what the session answers.")
 
 
+class CitationBody(BaseModel):
+    """A sentence of the text that an answer stands in."""
+
+    document_id: str | None = Field(description="Its document; null where the record of that is no longer kept.")
+    document: str | None = Field(description="The document's name; null without one.")
+    start: int = Field(description="The sentence's first byte in the session's text.")
+    end: int = Field(description="The byte behind it.")
+    start_char: int | None = Field(description="Its first character in the document; null without `document_id`.")
+    end_char: int | None = Field(description="The character behind it.")
+    answer_start: int = Field(description="The answer's first byte in the session's text.")
+    answer_end: int = Field(description="The byte behind it.")
+    quote: str = Field(description="The sentence: exactly what the bytes from `start` to `end` hold.")
+    score: float = Field(description="How likely this place is the answer's, in logits.")
+    page: int | None = Field(default=None, description="Its page, where the document has any.")
+    section: str | None = Field(default=None, description="Its section, where the document has any.")
+
+    @classmethod
+    def of(cls, citation: Citation) -> Self:
+        """The wire form."""
+        return cls(
+            document_id=citation.document_id,
+            document=None,
+            start=citation.start,
+            end=citation.end,
+            start_char=citation.start_char,
+            end_char=citation.end_char,
+            answer_start=citation.answer_start,
+            answer_end=citation.answer_end,
+            quote=citation.quote,
+            score=citation.score,
+        )
+
+
 class AnswerBody(BaseModel):
     """One answer."""
 
     question: str
-    answer: str | None = Field(description="null: the document does not seem to say.")
-    reason: Literal["not_in_document"] | None = Field(description="Why there is no answer.")
-    guess: str = Field(description="What was decoded; with an answer, the same.")
+    answer: str | None = Field(description="null: none was found, or none of this kind can be given.")
+    outcome: Literal["answered", "not_found", "not_supported"] = Field(
+        description="`answered`; `not_found`: nothing that was read answers it, which is no proof that the text does "
+        "not; `not_supported`: summaries, lists, translations and opinions stand at no place of a text."
+    )
+    citations: list[CitationBody] = Field(
+        description="Sentences that the answer stands in, the best first; without an answer, what came closest."
+    )
+    verified: bool | None = Field(description="Whether the cited place alone gives the answer; null: not tried.")
+    notice: str | None = Field(description="What else there is to know, such as a text of an unusual kind.")
+    guess: str = Field(description="What was found or decoded; with an answer, the same.")
     confidence: float = Field(
         description="How likely it is that the guess is right, 0 to 1, by the checkpoint's calibration."
     )
     probability: float = Field(description="Probability of the decoded tokens, 0 to 1.")
     margin: float = Field(description="`probability` less the most that any other answer can have.")
-    mode: Literal["recall", "reread"]
-    lane: int | None = Field(description="The lane that answered; null where the text was read once more.")
+    mode: Literal["focus", "search", "recall", "reread"] = Field(
+        description="What answered: a lane that had worked for the question, places that were looked up, the memory, "
+        "or the whole text, read once more."
+    )
+    lane: int | None = Field(description="The lane that answered; null where the text was looked up or read once more.")
     finish_reason: Literal["stop", "length"]
     usage: UsageBody
     trace: TraceBody | None = Field(
@@ -399,6 +474,44 @@ class AnswersBody(BaseModel):
 
     answers: list[AnswerBody]
     position: PositionBody
+
+
+class FoundPassageBody(BaseModel):
+    """A passage of a session's text that matches a query."""
+
+    document_id: str | None = Field(description="null: the record of the document is no longer kept.")
+    document: str | None = Field(description="The document's name; null where it has none.")
+    start: int = Field(description="First byte in the session's text.")
+    end: int = Field(description="The byte behind the last one.")
+    start_char: int | None = Field(description="First character in the document.")
+    end_char: int | None = Field(description="The character behind the last one.")
+    text: str = Field(description="Exactly what these bytes hold.")
+    score: float = Field(description="Higher is better; not comparable across queries or sessions.")
+    page: int | None = Field(description="null: the document has no pages.")
+    section: str | None = Field(description="null: the document has no sections.")
+
+    @classmethod
+    def of(cls, passage: FoundPassage) -> Self:
+        """The wire form of a passage."""
+        return cls(
+            document_id=passage.document_id,
+            document=passage.document,
+            start=passage.start,
+            end=passage.end,
+            start_char=passage.start_char,
+            end_char=passage.end_char,
+            text=passage.text,
+            score=passage.score,
+            page=None,
+            section=None,
+        )
+
+
+class SearchBody(BaseModel):
+    """Passages, the best first."""
+
+    passages: list[FoundPassageBody]
+    position: int = Field(description="Bytes of the session's text that were searched: all that was accepted.")
 
 
 class ReadBody(BaseModel):

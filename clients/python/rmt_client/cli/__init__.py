@@ -13,6 +13,7 @@ from rmt_client.cli.ask import ask
 from rmt_client.cli.config import config, defaults
 from rmt_client.cli.output import fail
 from rmt_client.cli.read import read
+from rmt_client.cli.search import search
 from rmt_client.cli.sessions import sessions
 from rmt_client.cli.snapshots import snapshots
 from rmt_client.cli.status import status
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(read)
 app.command()(ask)
+app.command()(search)
 app.command()(watch)
 app.add_typer(sessions, name="sessions")
 app.add_typer(snapshots, name="snapshots")

@@ -1,0 +1,1 @@
+"""Search: passages of kept text, found by their words. Read `passages`, then `words`, `index`, `indexes`."""

@@ -1,0 +1,167 @@
+"""Citations: from an answer's places to the sentences that hold it, word for word, and where these stand."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rmt_model.pointers import Pointer
+from rmt_server.store import READ_BYTES, DocumentPlace, SessionRecord, Store
+
+__all__ = ["Citation", "Citer", "sentence_around", "trimmed"]
+
+MOST_QUOTE_CHARS = 480
+_CONTEXT_BYTES = 2048
+_STOP = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)|[。！？][」』”’）]*|\n")
+_EDGE = " \t\r\n,;:.!?…。、，；：\"'“”‘’()[]«»"
+_PAIRS = {"(": ")", "[": "]", "“": "”", '"': '"', "«": "»"}
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A sentence that an answer stands in.
+
+    Attributes:
+        document_id: Its document; None where the record of that is no longer kept.
+        start: The sentence's first byte in the session's text.
+        end: The byte behind it.
+        start_char: Its first character in the document; None without one.
+        end_char: The character behind it.
+        answer_start: The answer's first byte in the session's text.
+        answer_end: The byte behind it.
+        quote: The sentence: exactly what the bytes hold.
+        answer: The answer: likewise.
+        score: How likely the model takes this place to be the answer's, in logits; higher is likelier.
+    """
+
+    document_id: str | None
+    start: int
+    end: int
+    start_char: int | None
+    end_char: int | None
+    answer_start: int
+    answer_end: int
+    quote: str
+    answer: str
+    score: float
+
+
+class Citer:
+    """Reads what pointers point at. Texts that are not kept cannot be cited."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def cite(self, session: SessionRecord, pointers: Sequence[Pointer]) -> list[Citation]:
+        """A citation for each pointer into a session's kept text, in their order; each sentence once.
+
+        Raises:
+            TextNotKeptError: The text there was dropped.
+        """
+        places = await self._store.document_places(session.tenant, session.id) if pointers else ()
+        found: list[Citation] = []
+        for pointer in pointers:
+            document = _document_at(places, pointer.start)
+            low = max(document.start if document else 0, pointer.start - _CONTEXT_BYTES)
+            high = min(document.end if document else session.accepted_bytes, pointer.end + _CONTEXT_BYTES)
+            data = await self._store.read_text(session.tenant, session.id, low, high)
+            skipped = _torn_bytes(data)
+            text = data[skipped:].decode(errors="ignore")
+            before = len(data[skipped : pointer.start - low].decode(errors="ignore"))
+            size = len(data[pointer.start - low : pointer.end - low].decode(errors="ignore"))
+            answer = trimmed(text, before, before + size)
+            quote = sentence_around(text, *answer)
+            if any(one.quote == text[slice(*quote)] for one in found):
+                continue
+            found.append(await self._citation(session, document, text, low + skipped, quote, answer, pointer.score))
+        return found
+
+    async def _citation(
+        self,
+        session: SessionRecord,
+        document: DocumentPlace | None,
+        text: str,
+        base: int,
+        quote: tuple[int, int],
+        answer: tuple[int, int],
+        score: float,
+    ) -> Citation:
+        """A citation out of characters of a text that begins at byte `base` of the session's."""
+        start, end, first, last = (base + len(text[:at].encode()) for at in (*quote, *answer))
+        start_char = None
+        if document is not None:
+            start_char = await self._chars(session, document.start, start)
+        return Citation(
+            document_id=None if document is None else document.id,
+            start=start,
+            end=end,
+            start_char=start_char,
+            end_char=None if start_char is None else start_char + quote[1] - quote[0],
+            answer_start=first,
+            answer_end=last,
+            quote=text[slice(*quote)],
+            answer=text[slice(*answer)],
+            score=score,
+        )
+
+    async def _chars(self, session: SessionRecord, start: int, stop: int) -> int:
+        """How many characters the bytes of a text have: those that do not go on with one."""
+        count = 0
+        for at in range(start, stop, READ_BYTES):
+            data = await self._store.read_text(session.tenant, session.id, at, min(stop, at + READ_BYTES))
+            count += len(data) - sum(data.count(byte) for byte in _CONTINUATIONS) if not data.isascii() else len(data)
+        return count
+
+
+_CONTINUATIONS = [bytes((byte,)) for byte in range(0x80, 0xC0)]
+
+
+def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
+    """The sentence or line around a stretch of a text, without white space at its ends; at most 480 characters more."""
+    first = max((found.end() for found in _STOP.finditer(text, 0, start)), default=0)
+    stop = _STOP.search(text, max(start, end - 1))
+    last = stop.end() if stop else len(text)
+    if last - first > MOST_QUOTE_CHARS + end - start:
+        margin = MOST_QUOTE_CHARS // 2
+        first, last = _at_word(text, max(first, start - margin)), min(last, end + margin)
+        last = (
+            max(end, text.rfind(" ", end, last))
+            if last < len(text) and not text[last - 1 : last + 1].isspace()
+            else last
+        )
+    while first < start and text[first].isspace():
+        first += 1
+    while last > end and text[last - 1].isspace():
+        last -= 1
+    return first, last
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """A stretch without the punctuation and white space at its ends; a bracket that closes within it stays."""
+    first, last = start, end
+    while first < last and text[first] in _EDGE and _PAIRS.get(text[first], "\0") not in text[first + 1 : last]:
+        first += 1
+    while last > first and text[last - 1] in _EDGE and not _closes(text[first:last]):
+        last -= 1
+    return (first, last) if last > first else (start, end)
+
+
+def _closes(text: str) -> bool:
+    """Whether the last character closes a bracket or quotation that begins within."""
+    return any(text[-1] == closing and opening in text[:-1] for opening, closing in _PAIRS.items())
+
+
+def _at_word(text: str, at: int) -> int:
+    """The beginning of the next word, unless one begins here."""
+    if at == 0 or text[at - 1].isspace():
+        return at
+    space = text.find(" ", at)
+    return at if space < 0 else space + 1
+
+
+def _torn_bytes(data: bytes) -> int:
+    """How many of the first bytes go on with a character that began before."""
+    return next((at for at, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0)
+
+
+def _document_at(places: Sequence[DocumentPlace], byte: int) -> DocumentPlace | None:
+    return next((one for one in places if one.start <= byte < one.end), None)
