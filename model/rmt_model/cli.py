@@ -17,6 +17,7 @@ from rmt_model.config import DtypeName, RMTConfig
 from rmt_model.errors import RmtModelError
 from rmt_model.evaluation.command import add_calibrate, add_eval
 from rmt_model.training.command import add_train
+from rmt_model.training.span_command import add_train_reader
 
 if TYPE_CHECKING:
     from rmt_model.engine import Engine
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="rmt-model", description=__doc__.splitlines()[0].split(": ", 1)[1])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_pull, _add_inspect, _add_import, _add_read, _add_ask, add_train, _add_eval, _add_calibrate):
+    own = (_add_pull, _add_inspect, _add_import, _add_read, _add_ask)
+    for add in (*own, add_train, add_train_reader, _add_eval, _add_calibrate):
         add(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)

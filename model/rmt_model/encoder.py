@@ -21,6 +21,7 @@ from rmt_model.weights import fill, own_weights, read_weights
 
 __all__ = ["Encoder", "EncoderConfig", "load_encoder", "padding_bias"]
 
+_MOST = 1 << 20
 _LAYER_NAMES = {
     "attention.output.dense": "attention_output",
     "attention.output.LayerNorm": "attention_norm",
@@ -62,9 +63,19 @@ class EncoderConfig:
             raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if raw["model_type"] != "bert" or raw.get("hidden_act", "gelu") != "gelu":
                 raise CheckpointError(f"{path}: an encoder must have model_type 'bert' and hidden_act 'gelu'")
-            return cls(**{field.name: raw[field.name] for field in fields(cls) if field.name in raw})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            config = cls(**{field.name: raw[field.name] for field in fields(cls) if field.name in raw})
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{path} does not describe an encoder: {error!r}") from error
+        if not config.is_possible:
+            raise CheckpointError(f"{path} does not describe an encoder: {config} cannot be built")
+        return config
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether all sizes are counts, and the hidden size is a multiple of the heads."""
+        *sizes, eps = (getattr(self, field.name) for field in fields(self))
+        counts = all(type(size) is int and 0 < size <= _MOST for size in sizes)
+        return counts and type(eps) is float and eps > 0 and self.hidden_size % self.num_attention_heads == 0
 
 
 class Encoder(nn.Module):

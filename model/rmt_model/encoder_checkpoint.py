@@ -24,7 +24,7 @@ from rmt_model.errors import CheckpointError
 from rmt_model.span_reader import SEGMENT_PLACE, SpanReader
 from rmt_model.weights import fill, own_weights, sha256_of
 
-__all__ = ["EncoderCheckpoint", "load_encoder_checkpoint", "save_encoder_checkpoint"]
+__all__ = ["EncoderCheckpoint", "load_encoder_checkpoint", "save_encoder_checkpoint", "special_id"]
 
 _CONFIG, _SIZES, _TOKENIZER, _MODEL = "rmt.json", "config.json", "tokenizer.json", "model.safetensors"
 
@@ -59,6 +59,8 @@ def load_encoder_checkpoint(
         CheckpointError: Something is missing, damaged, or does not fit; the message says what.
     """
     config = read_config(directory)
+    if config.form != "encoder":
+        raise CheckpointError(f"{directory} holds a decoder, which points at nothing; see load_checkpoint")
     tokenizer = _tokenizer(directory / _TOKENIZER)
     sizes = EncoderConfig.of(directory)
     if SEGMENT_PLACE + config.segment_tokens + 1 > sizes.max_position_embeddings:
@@ -66,8 +68,13 @@ def load_encoder_checkpoint(
         raise CheckpointError(
             f"rmt.json: a segment of {config.segment_tokens} tokens is too long for {known} positions"
         )
+    if tokenizer.get_vocab_size() > sizes.vocab_size:
+        raise CheckpointError(f"the tokenizer of {directory} has more tokens than the model has embeddings")
     model = SpanReader(
-        Encoder(sizes), config.memory_tokens, cls_id=_special(tokenizer, "[CLS]"), sep_id=_special(tokenizer, "[SEP]")
+        Encoder(sizes),
+        config.memory_tokens,
+        cls_id=special_id(tokenizer, "[CLS]"),
+        sep_id=special_id(tokenizer, "[SEP]"),
     )
     weights = own_weights(model)
     originals = {name: torch.zeros_like(weight) for name, weight in weights.items()}
@@ -116,7 +123,12 @@ def _tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def _special(tokenizer: Tokenizer, token: str) -> int:
+def special_id(tokenizer: Tokenizer, token: str) -> int:
+    """Token id of [CLS] or [SEP].
+
+    Raises:
+        CheckpointError: The tokenizer is not of BERT's form.
+    """
     token_id = tokenizer.token_to_id(token)
     if token_id is None or tokenizer.token_to_id("[PAD]") != 0:
         raise CheckpointError(f"the tokenizer has no {token}, or its [PAD] is not token 0: it is not of BERT's form")

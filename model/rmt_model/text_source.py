@@ -95,9 +95,11 @@ class SegmentCutter:
         view = text[:VIEW_CHARS]
         encoding = self._tokenizer.encode(view, add_special_tokens=False)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        is_last = whole and len(text) <= VIEW_CHARS and len(offsets) <= self.segment_tokens
+        is_last = whole and len(text) < VIEW_CHARS and len(offsets) <= self.segment_tokens
         chars = len(view) if is_last else self._cut(view, offsets)
         kept = int(np.searchsorted(offsets[:, 0], chars))
+        if kept and offsets[kept - 1, 1] > chars:  # the cut tears a token: what is left of it has tokens of its own
+            return self.first(view[:chars], start, whole=True)
         return _segment(view[:chars], encoding.ids[: min(kept, self.segment_tokens)], offsets, start)
 
     def alone(self, text: str, start: int) -> TextSegment:
@@ -117,7 +119,10 @@ class SegmentCutter:
             start = segment.end
 
     def _cut(self, view: str, offsets: NDArray[np.int64]) -> int:
-        """How many characters of a view are its first segment: whole sentences, else words, that fit into it."""
+        """How many characters of a view are its first segment: whole sentences, else words, that fit into it.
+
+        Never all of them: of a document that goes on, some text is always held back.
+        """
         if len(offsets) <= self.segment_tokens:
             limit = len(view)
             last = offsets[:, 0]
@@ -132,8 +137,9 @@ class SegmentCutter:
         if len(offsets) > self.segment_tokens and limit > 0:
             spaced = [at for at in words if view[at - 1].isspace()]
             return spaced[-1] if spaced else limit
-        space = max(view.rfind(" ", earliest), view.rfind("\n", earliest)) + 1
-        return space if space > 0 else forced_cut(view, 0, limit)
+        end = len(view) - 1
+        space = max(view.rfind(" ", earliest, end), view.rfind("\n", earliest, end)) + 1
+        return space if space > 0 else forced_cut(view, 0, end)
 
 
 class TextSource:
@@ -194,11 +200,11 @@ class TextSource:
         """The document ends here, and with it its last segment.
 
         The door lets no complete document end inside a character; of one that was cancelled there the torn character
-        counts as read and is in no segment.
+        counts as read, and is a space for each of its bytes, which keeps the places of all that is behind it.
         """
-        self._cut(whole=True)
-        self._start += len(self._undecoded)
+        self._text += " " * len(self._undecoded)
         self._undecoded = b""
+        self._cut(whole=True)
         self.documents_read += 1
 
     def take(self) -> TextSegment:

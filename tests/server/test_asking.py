@@ -189,7 +189,7 @@ def test_options_choose_how_tokens_are_drawn(server: Server) -> None:
         {"mode": "reread", "lane": 0},
         {"mode": "auto", "lane": 0},
         {"mode": "reread", "snapshot": "snp_x"},
-        {"mode": "auto", "wait": False},
+        {"mode": "reread", "wait": False},
         {"temperature": -1},
         {"temperature": 2.1},
         {"top_p": 0},

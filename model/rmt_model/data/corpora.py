@@ -56,7 +56,7 @@ def read_squad(path: Path, source: str, split: Split, *, one_in: int = 6, joined
                 if joined
                 else [Passage(source, name, text, tuple(questions)) for text, questions in paragraphs]
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a file of SQuAD's form: {error!r}") from error
     return [one for one in passages if one.questions]
 
@@ -79,9 +79,9 @@ def read_fairytales(folder: Path, split: Split, *, explicit_only: bool = False) 
         try:
             rows = list(_csv_rows(story))
             questions = list(_csv_rows(folder / "questions" / part / f"{name}-questions.csv"))
-        except (OSError, ValueError, csv.Error) as error:
-            raise DataError(f"{story} or its questions cannot be read: {error}") from error
-        passages.append(_story(name, rows, questions, explicit_only=explicit_only))
+            passages.append(_story(name, rows, questions, explicit_only=explicit_only))
+        except (OSError, ValueError, LookupError, AttributeError, csv.Error) as error:
+            raise DataError(f"{story} or its questions cannot be read: {error!r}") from error
     if not passages:
         raise DataError(f"{folder} holds no section-stories/{part}/*-story.csv")
     return [one for one in passages if one.questions]
@@ -104,7 +104,7 @@ def read_molweni(path: Path, split: Split, *, one_in: int = 7) -> list[Passage]:
                 continue  # the offsets are those of a text that was changed
             questions = tuple(_squad_question(asked, text) for asked in chat["qas"])
             passages.append(Passage("molweni", name, text, questions))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not Molweni's file: {error!r}") from error
     return passages
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rmt_model.training.run import TrainingRun
 
-__all__ = ["add_train"]
+__all__ = ["add_train", "told_to_stop"]
 
 
 def add_train(commands: Any) -> None:
@@ -51,7 +51,7 @@ def _trained_to_the_end(run: "TrainingRun") -> bool:
 
     done = run.trainer.progress.step
     bar = tqdm(initial=done, total=done + run.steps_left, unit="step", file=sys.stderr, mininterval=1.0)
-    with _told_to_stop() as told, bar:
+    with told_to_stop() as told, bar:
         for record in run.trainer.train():
             bar.total = max(bar.n + 1, run.trainer.progress.step + run.steps_left)
             bar.set_postfix_str(
@@ -65,7 +65,7 @@ def _trained_to_the_end(run: "TrainingRun") -> bool:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[Event]:
+def told_to_stop() -> Iterator[Event]:
     """Set by the first SIGINT or SIGTERM, so that the step under way is finished; a second one ends the process."""
     told = Event()
 

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
@@ -19,29 +19,50 @@ __all__ = [
     "ModelConfig",
     "Modes",
     "OptimizerConfig",
+    "Share",
     "SourceConfig",
     "Stage",
+    "StrictModel",
     "TrainingConfig",
+    "read_toml",
 ]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 
 
-class _Strict(BaseModel):
-    """Nothing unknown, nothing changed later."""
+class StrictModel(BaseModel):
+    """A table of a configuration: unknown settings are errors, and no setting changes later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class AdapterConfig(_Strict):
+_Config = TypeVar("_Config", bound=StrictModel)
+
+
+def read_toml(path: Path, kind: type[_Config]) -> _Config:
+    """Read a TOML file as a configuration of a kind.
+
+    Raises:
+        DataError: The file cannot be read, is not TOML, or fields are unknown, missing or wrong: all are named.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{path} cannot be read as TOML: {error}") from error
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
+        raise DataError(f"{path}: {'; '.join(wrong)}") from error
+
+
+class AdapterConfig(StrictModel):
     """A LoRA adapter on every linear layer of the backbone's body."""
 
     rank: PositiveInt = Field(default=16, description="rank of the matrices")
     alpha: PositiveFloat = Field(default=32.0, description="their product is multiplied by alpha / rank")
 
 
-class GrowthConfig(_Strict):
+class GrowthConfig(StrictModel):
     """Begin as a checkpoint that keeps some of the base's layers, and let the others come in little by little."""
 
     start: str = Field(description="that checkpoint: a name or a directory")
@@ -50,7 +71,7 @@ class GrowthConfig(_Strict):
     steps: PositiveInt = Field(default=500, description="steps after which they count in full")
 
 
-class ModelConfig(_Strict):
+class ModelConfig(StrictModel):
     """What is trained: either a checkpoint to go on from, or a backbone that gets a fresh memory."""
 
     start: str | None = Field(default=None, description="checkpoint to go on from: a name or a directory")
@@ -87,7 +108,7 @@ class ModelConfig(_Strict):
         return self
 
 
-class Modes(_Strict):
+class Modes(StrictModel):
     """How often each way of asking is drawn, compared with the others."""
 
     focus: Weight = Field(default=0.5, description="the question in front of every segment")
@@ -101,7 +122,7 @@ class Modes(_Strict):
         return self
 
 
-class Stage(_Strict):
+class Stage(StrictModel):
     """One stage of the curriculum: it ends when accuracy holds, or after `max_steps`."""
 
     max_steps: PositiveInt = Field(description="steps after which the stage ends in any case")
@@ -143,7 +164,7 @@ class Stage(_Strict):
         return most if self.document_tokens is None else min(most, self.document_tokens // segment_tokens)
 
 
-class OptimizerConfig(_Strict):
+class OptimizerConfig(StrictModel):
     """AdamW: warm-up, plateau, and a fall to a tenth at the end."""
 
     learning_rate: PositiveFloat = Field(default=2.4e-4, description="peak, for the backbone or its adapter")
@@ -155,14 +176,14 @@ class OptimizerConfig(_Strict):
     accumulate: PositiveInt = Field(default=1, description="batches whose gradients make one step")
 
 
-class LessonWeights(_Strict):
+class LessonWeights(StrictModel):
     """Weights of what is taught besides the answers, where a source knows it."""
 
     gate: Weight = Field(default=1.0, description="which segments may change which memory vectors")
     note: Weight = Field(default=1.0, description="what the memory vectors should say after a segment")
 
 
-class BackgroundConfig(_Strict):
+class BackgroundConfig(StrictModel):
     """Text that stories are hidden in."""
 
     books: Path = Field(description="folder of UTF-8 files `First_Last_Title.txt`; one author in six is held out")
@@ -170,7 +191,7 @@ class BackgroundConfig(_Strict):
     chars: PositiveInt = Field(default=40_000_000, description="characters that are taken in all")
 
 
-class SourceConfig(_Strict):
+class SourceConfig(StrictModel):
     """A source of documents and questions."""
 
     kind: Literal["lines", "babi", "paper", "planted", "squad", "fairytaleqa"] = Field(description="what it is")
@@ -199,7 +220,7 @@ class SourceConfig(_Strict):
         return self
 
 
-class TrainingConfig(_Strict):
+class TrainingConfig(StrictModel):
     """A training run."""
 
     run: Path = Field(description="folder for log, picture, resumable state and checkpoint")
@@ -243,14 +264,7 @@ class TrainingConfig(_Strict):
         Raises:
             DataError: The file cannot be read, is not TOML, or fields are unknown, missing or wrong: all are named.
         """
-        try:
-            config = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise DataError(f"{path} cannot be read as TOML: {error}") from error
-        except ValidationError as error:
-            wrong = (f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
-            raise DataError(f"{path}: {'; '.join(wrong)}") from error
-        return config._based_in(path.parent)
+        return read_toml(path, cls)._based_in(path.parent)
 
     def _based_in(self, folder: Path) -> Self:
         sources = tuple(s.model_copy(update={"path": folder / s.path}) if s.path else s for s in self.sources)

@@ -142,33 +142,13 @@ class SpanBatchBuilder:
             )
             if stretch is None or not asked:
                 continue
-            return self._cut(asked[:MOST_QUESTION_TOKENS], passage, tokens, question, stretch, segments, number)
-
-    def _cut(
-        self,
-        asked: list[int],
-        passage: Passage,
-        tokens: _Tokens,
-        question: SpanQuestion,
-        stretch: tuple[int, int],
-        segments: int,
-        source: int,
-    ) -> _Sample:
-        """A stretch of tokens in so many segments, each up to where a sentence ends if it does so in its last third."""
-        first, last = stretch
-        size = -(-(last - first) // segments)
-        cuts, at = [first], first
-        for number in range(segments):
-            most = min(last, max(at, last - (segments - number - 1) * size))
-            at = last if number == segments - 1 else _sentence_end(passage.text, tokens, at, min(most, at + size))
-            cuts.append(at)
-        places = [_token_span(tokens, *span) for span in question.spans]
-        spans = [
-            [(a - start, b - start) for a, b in places if start <= a and b < end]
-            for start, end in pairwise(cuts)
-        ]
-        pieces = [tokens.ids[start:end].tolist() for start, end in pairwise(cuts)]
-        return _Sample(asked, pieces, spans, source)
+            cuts = _cuts(passage.text, tokens, stretch, segments, segment_tokens)
+            places = [_token_span(tokens, *span) for span in question.spans]
+            spans = [
+                [(a - start, b - start) for a, b in places if start <= a and b < end] for start, end in pairwise(cuts)
+            ]
+            pieces = [tokens.ids[start:end].tolist() for start, end in pairwise(cuts)]
+            return _Sample(asked[:MOST_QUESTION_TOKENS], pieces, spans, number)
 
     def _tokens(self, passage: Passage) -> _Tokens:
         return self._cached(passage.text) if passage.name else self._tokenize(passage.text)
@@ -223,6 +203,22 @@ def _shorter_side(rng: Random, tokens: _Tokens, question: SpanQuestion) -> tuple
     sides = [(0, min(a for a, _ in places)), (max(b for _, b in places) + 1, len(tokens.ids))]
     long_enough = [(a, b) for a, b in sides if b - a >= 24]
     return rng.choice(long_enough) if long_enough else None
+
+
+def _cuts(text: str, tokens: _Tokens, stretch: tuple[int, int], segments: int, segment_tokens: int) -> list[int]:
+    """Where a stretch of tokens is cut into so many segments: at ends of sentences, if there are some near.
+
+    The segments are about equal, and none is longer than `segment_tokens`: what is behind a cut fits into the rest.
+    """
+    first, last = stretch
+    size = -(-(last - first) // segments)
+    cuts, at = [first], first
+    for behind in reversed(range(segments)):
+        least = max(at, last - behind * segment_tokens)
+        most = max(least, min(at + size, last - behind * size))
+        at = max(least, _sentence_end(text, tokens, at, most)) if behind else last
+        cuts.append(at)
+    return cuts
 
 
 def _token_span(tokens: _Tokens, start: int, end: int) -> tuple[int, int]:

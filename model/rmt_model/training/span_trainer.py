@@ -5,13 +5,12 @@ heads are float32. Batches are built ahead in a process of their own. A lane's m
 its gradients.
 """
 
-import json
 import math
 import multiprocessing
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,15 @@ from torch import Tensor, nn
 
 from rmt_model.errors import TrainingError
 from rmt_model.span_reader import SpanReader
+from rmt_model.training.journal import Journal
 from rmt_model.training.span_batches import SpanBatch, SpanBatchBuilder
 
-__all__ = ["SpanSettings", "SpanTrainer", "batch_shape", "span_loss"]
+__all__ = ["STATE_FILE", "Record", "SpanSettings", "SpanTrainer", "batch_shape", "span_loss"]
 
 Record = dict[str, Any]
 _AHEAD = 6
-_STATE = "state.pt"
+STATE_FILE = "state.pt"
+"""What a run directory keeps to go on from; its `masters` are the weights in float32, without the word vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +86,20 @@ class SpanTrainer:
         self._trained = {name: p for name, p in reader.named_parameters() if p.requires_grad}
         self._optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), eps=1e-6, fused=True)
         run_dir.mkdir(parents=True, exist_ok=True)
-        if (run_dir / _STATE).exists():
+        if (run_dir / STATE_FILE).exists():
             self._load()
 
-    def train(self) -> Iterator[Record]:
+    def train(self) -> Generator[Record, None, None]:
         """Run to the last step, yielding a record for each."""
         saved_s = time.monotonic()
-        with _Batches(self.builder, self.settings) as batches, (self.run_dir / "log.jsonl").open("a") as journal:
+        journal = Journal(self.run_dir, self.step)
+        with _Batches(self.builder, self.settings) as batches:
             while self.step < self.settings.steps:
                 started_s = time.monotonic()
                 record = self._step(batches.take(self.step))
                 record |= {"step": self.step, "seconds": round(time.monotonic() - started_s, 3)}
                 self.step += 1
-                journal.write(json.dumps(record) + "\n")
-                journal.flush()
+                journal.write(record)
                 if time.monotonic() - saved_s > self.settings.save_every_s or self.step == self.settings.steps:
                     self.save()
                     saved_s = time.monotonic()
@@ -107,14 +108,14 @@ class SpanTrainer:
     def save(self) -> None:
         """Write all that is needed to go on, so that a crash leaves the old state or the new one."""
         state = {"step": self.step, "masters": self.masters, "optimizer": self._optimizer.state_dict()}
-        fresh = self.run_dir / f"{_STATE}.new"
+        fresh = self.run_dir / f"{STATE_FILE}.new"
         torch.save(state, fresh)
-        os.replace(fresh, self.run_dir / _STATE)
+        os.replace(fresh, self.run_dir / STATE_FILE)
 
     def _load(self) -> None:
-        state = torch.load(self.run_dir / _STATE, map_location="cpu", weights_only=True)
-        if state["masters"].keys() != self.masters.keys():
-            raise TrainingError(f"{self.run_dir / _STATE} is of another model: use another run directory")
+        state = torch.load(self.run_dir / STATE_FILE, map_location="cpu", weights_only=True)
+        if _shapes(state["masters"]) != _shapes(self.masters):
+            raise TrainingError(f"{self.run_dir / STATE_FILE} is of another model: use another run directory")
         self.step = state["step"]
         for name, master in self.masters.items():
             master.copy_(state["masters"][name])
@@ -179,6 +180,10 @@ def span_loss(reader: SpanReader, batch: SpanBatch) -> tuple[Tensor, float]:
         right += float(start.gather(1, reading.start.argmax(1, keepdim=True)).float().mean())
     count = len(batch.segments)
     return total / (2 * count), right / count
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}
 
 
 def _cross_entropy(scores: Tensor, wanted: Tensor) -> Tensor:

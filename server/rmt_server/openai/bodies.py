@@ -100,7 +100,9 @@ class OpenAIRequest(BaseModel):
     stop: Stop | None = None
     stream: bool | None = False
     stream_options: _StreamOptions | None = None
-    mode: Mode = Field(default="auto", description="Not OpenAI's: how the question is answered, as in native answers.")
+    mode: Mode | None = Field(
+        default=None, description="Not OpenAI's: how the question is answered, as in native answers."
+    )
     session_id: str | None = Field(
         default=None, description="Not OpenAI's: ask this session instead of reading the texts before the question."
     )

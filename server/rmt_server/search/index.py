@@ -167,6 +167,8 @@ class PassageIndex:
         del self._places[self._final * _PLACE_NUMBERS :]
 
     def _place(self, number: int) -> Place:
+        if number >= len(self):
+            raise BrokenIndexError(f"passage {number} of {len(self)}")
         return Place(*self._places[number * _PLACE_NUMBERS : (number + 1) * _PLACE_NUMBERS])
 
 

@@ -130,6 +130,7 @@ class Asking:
         lanes = max(1, len(session.focus))
         if manner.snapshot is None and manner.lane is not None and manner.lane >= lanes:
             raise UnprocessableError(f"Lane {manner.lane} does not exist: the session has lanes 0 to {lanes - 1}.")
+        manner = replace(manner, mode=manner.mode or self.default_mode)
         if manner.mode == "search" and not self._evidence.reads:
             raise UnprocessableError("The served checkpoint writes answers and cannot search: send another mode.")
         if manner.mode in ("reread", "search"):
@@ -143,14 +144,20 @@ class Asking:
         session, stored = await self._store.session_state(tenant, sid)
         if self._evidence.reads:
             return Answers(await self._pointed(session, stored, asked, manner, listener), stored, session)
-        replies = await self._replies(session, stored, asked, manner.mode, listener)
+        replies = await self._replies(session, stored, asked, manner.mode or self.default_mode, listener)
         return Answers(replies, stored, session)
 
-    def needs_text(self, mode: Mode) -> bool:
+    @property
+    def default_mode(self) -> Mode:
+        """How questions are answered where the caller leaves it open."""
+        return "auto" if self._evidence.reads else "recall"
+
+    def needs_text(self, mode: Mode | None) -> bool:
         """Whether this mode is answered from kept text, and not from the memory of it."""
+        mode = mode or self.default_mode
         return mode in ("reread", "search") or (mode == "auto" and self._evidence.reads)
 
-    def _only_looks_up(self, session: SessionRecord, asked: Sequence[Question], mode: Mode) -> bool:
+    def _only_looks_up(self, session: SessionRecord, asked: Sequence[Question], mode: Mode | None) -> bool:
         """Whether all answers come from the text alone, so that the memory need not have read it yet."""
         focused = any(lane_of_focus(one.text, session.focus) is not None for one in asked)
         return mode == "auto" and self._evidence.reads and has_text(session) and not focused

@@ -16,7 +16,7 @@ from rmt_server.reading.scheduler import Scheduler
 from rmt_server.search.indexes import FoundPassage, Indexes
 from rmt_server.store import SessionRecord
 
-__all__ = ["Evidence", "Notice", "asks_for_more"]
+__all__ = ["WINDOWS", "Evidence", "Notice", "asks_for_more", "best_pointers"]
 
 WINDOWS = 8
 """Passages that are read for a question."""
@@ -144,11 +144,11 @@ class Evidence:
             for pointer in pointers
         ]
         tokens = sum(len(one.text) for one in stretches) // 4
-        answer = pointed_answer(engine, _best(weighed), way="search", prompt_tokens=tokens)
+        answer = pointed_answer(engine, best_pointers(weighed), way="search", prompt_tokens=tokens)
         return Found(answer, passages, notice_on("\n".join(one.text for one in passages)))
 
 
-def _best(pointers: Sequence[Pointer]) -> list[Pointer]:
+def best_pointers(pointers: Sequence[Pointer]) -> list[Pointer]:
     """The best places, each once: passages share sentences."""
     kept: list[Pointer] = []
     for pointer in sorted(pointers, key=lambda one: -one.score):

@@ -17,7 +17,7 @@ class Manner:
     Attributes:
         mode: `search` places of the kept text that may answer, and read them; `recall` from the memory at once;
             `reread` the kept text for each question; `auto` takes a focus that was given before, else what the
-            checkpoint answers best by.
+            checkpoint answers best by. None: `auto` of a checkpoint that points at places, `recall` of one that writes.
         documents: Documents to which a search is restricted; None: all.
         lane: The lane that answers; None takes the one whose focus is the question, else the surest of all.
         snapshot: What is asked instead of the session.
@@ -29,7 +29,7 @@ class Manner:
         stop: Of sampling.
     """
 
-    mode: Mode = "auto"
+    mode: Mode | None = None
     documents: tuple[str, ...] | None = None
     lane: int | None = None
     snapshot: str | None = None

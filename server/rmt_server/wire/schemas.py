@@ -132,7 +132,7 @@ class AnswerRequest(_Request):
         description="`search`: look up places of the kept text and read them. `recall`: from the memory at once. "
         "`reread`: read the kept text once more for each question. `auto`: a focus that was given before, else "
         "search; of a checkpoint that writes its answers, recall, and reread what was not recalled surely. Default: "
-        "`auto`; `recall` with `lane` or `snapshot`.",
+        "`auto`; `recall` of a checkpoint that writes, and with `lane` or `snapshot`.",
     )
     documents: Annotated[list[str], Field(min_length=1, max_length=MOST_ENTRIES)] | None = Field(
         None, description="Look up these documents of the session only; with mode search or auto."
@@ -164,7 +164,7 @@ class AnswerRequest(_Request):
             raise ValueError(f"a snapshot has a memory, but no text: mode {self.mode} cannot read it once more")
         if self.chosen_mode != "recall" and self.lane is not None:
             raise ValueError(f"mode {self.mode} may answer from a lane of its own: send lane with mode recall only")
-        if self.chosen_mode not in ("auto", "search") and self.documents is not None:
+        if self.chosen_mode in ("recall", "reread") and self.documents is not None:
             raise ValueError("documents restrict a search: send them with mode search or auto")
         if self.trace and (self.snapshot is not None or not self.wait):
             raise ValueError(
@@ -175,9 +175,9 @@ class AnswerRequest(_Request):
         return self
 
     @property
-    def chosen_mode(self) -> Mode:
-        """The mode that was sent, or follows from what was."""
-        return self.mode or ("recall" if self.lane is not None or self.snapshot is not None else "auto")
+    def chosen_mode(self) -> Mode | None:
+        """The mode that was sent, or follows from what was; None leaves it to the served checkpoint."""
+        return self.mode or ("recall" if self.lane is not None or self.snapshot is not None else None)
 
     @property
     def manner(self) -> Manner:
