@@ -20,7 +20,7 @@ from rmt_model.training.command import add_train
 from rmt_model.training.span_command import add_train_reader
 
 if TYPE_CHECKING:
-    from rmt_model.engine import Engine
+    from rmt_model.lane_engine import LaneEngine
 
 # Each command imports what it needs when it runs: torch and transformers take seconds, and --help needs none.
 
@@ -28,6 +28,8 @@ __all__ = ["DEFAULT_BACKBONE", "DEFAULT_CHECKPOINT", "main"]
 
 DEFAULT_BACKBONE = "smollm2-135m-instruct"
 DEFAULT_CHECKPOINT = "auto"
+DEFAULT_DECODER = "rmt-smollm2-small"
+"""What the evaluation of answers that are written takes."""
 
 Commands = Any  # argparse names the type of `add_subparsers` in private only
 
@@ -84,15 +86,17 @@ def _add_inspect(commands: Commands) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from rmt_model.checkpoint import load_checkpoint
+    from rmt_model.engines import load_any_checkpoint
+    from rmt_model.recurrent import RecurrentMemoryTransformer
 
-    checkpoint = load_checkpoint(options.checkpoint)
+    checkpoint = load_any_checkpoint(options.checkpoint)
     model = checkpoint.model
+    body = model.backbone if isinstance(model, RecurrentMemoryTransformer) else model.encoder
     facts = {
         "name": checkpoint.name,
         "fingerprint": checkpoint.fingerprint,
-        "hidden": model.hidden,
-        "backbone_parameters": sum(parameter.numel() for parameter in model.backbone.parameters()),
+        "hidden": model.cell.initial.shape[1],
+        "backbone_parameters": sum(parameter.numel() for parameter in body.parameters()),
         "memory_parameters": sum(parameter.numel() for parameter in model.cell.parameters()),
         "state_bytes_per_lane": model.cell.initial.numel() * 4,
         **asdict(checkpoint.config),
@@ -199,16 +203,16 @@ def _ask(options: argparse.Namespace) -> None:
         facts = {"question": question, "lane": found.lane, "confidence": found.confidence, "known": found.known}
         line = json.dumps(facts | asdict(found.generation), ensure_ascii=False)
         said = " ".join(found.generation.text.split())
-        plain = said if found.known else f"(not in the document; at best: {said})"
+        plain = said if found.known else f"(not found; at best: {said})"
         sys.stdout.write(f"{line if options.json else plain}\n")
 
 
 def _add_calibrate(commands: Commands) -> None:
-    add_calibrate(commands, checkpoint=DEFAULT_CHECKPOINT)
+    add_calibrate(commands, checkpoint=DEFAULT_DECODER)
 
 
 def _add_eval(commands: Commands) -> None:
-    add_eval(commands, checkpoint=DEFAULT_CHECKPOINT)
+    add_eval(commands, checkpoint=DEFAULT_DECODER)
 
 
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -217,13 +221,12 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=get_args(DtypeName), default="auto", help="default: %(default)s")
 
 
-def _engine(options: argparse.Namespace, lanes: int) -> "Engine":
+def _engine(options: argparse.Namespace, lanes: int) -> "LaneEngine":
     from rmt_model.allocator import keep_freed_memory
-    from rmt_model.checkpoint import load_checkpoint
-    from rmt_model.engine import Engine
+    from rmt_model.engines import load_engine
 
     keep_freed_memory()
-    return Engine(load_checkpoint(options.checkpoint, device=options.device, dtype=options.dtype), slots=lanes)
+    return load_engine(options.checkpoint, device=options.device, dtype=options.dtype, slots=lanes)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 """Reads a whole document with one engine, in this process: what the server does, without the server."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import BinaryIO, TextIO
 
-from rmt_model.engine import Engine
-from rmt_model.reader import Reader
+from rmt_model.lane_engine import LaneEngine, SegmentSource
 from rmt_model.state import ReaderState
-from rmt_model.types import LaneSegment
 
 __all__ = ["ProgressLine", "read_document"]
 
@@ -15,7 +13,7 @@ _CHUNK_BYTES = 1 << 14
 
 
 def read_document(
-    engine: Engine, stream: BinaryIO, focus: Sequence[str] = (), *, report: Callable[[Reader], None]
+    engine: LaneEngine, stream: BinaryIO, focus: Sequence[str] = (), *, report: Callable[[SegmentSource[Sized]], object]
 ) -> ReaderState:
     """Read a text to its end.
 
@@ -30,8 +28,8 @@ def read_document(
         InvalidUtf8Error: The text is not UTF-8.
     """
     state = engine.fresh_state(focus)
-    reader = Reader(engine.text_tokenizer, engine.checkpoint.config.segment_tokens, state)
-    prefixes = [engine.prompts.focus(question) for question in focus] or [[]]
+    reader = engine.source(state)
+    prefixes = engine.prefixes(state)
     slots = engine.open(state.memory)
     try:
         while data := stream.read(_CHUNK_BYTES):
@@ -45,16 +43,14 @@ def read_document(
 
 
 def _read_waiting(
-    engine: Engine,
-    reader: Reader,
+    engine: LaneEngine,
+    reader: SegmentSource[Sized],
     slots: Sequence[int],
     prefixes: Sequence[Sequence[int]],
-    report: Callable[[Reader], None],
+    report: Callable[[SegmentSource[Sized]], object],
 ) -> None:
     while reader.waiting:
-        segment = reader.take()
-        lanes = zip(slots, prefixes, strict=True)
-        engine.read([LaneSegment(slot, [*prefix, *segment]) for slot, prefix in lanes])
+        engine.read(engine.segment_rows(slots, prefixes, reader.take()))
         report(reader)
 
 
@@ -67,7 +63,7 @@ class ProgressLine:
         self._total_bytes = total_bytes
         self._began = self._shown_at = time.monotonic()
 
-    def show(self, reader: Reader) -> None:
+    def show(self, reader: SegmentSource[Sized]) -> None:
         """To be called after every segment; shows no more than five lines a second."""
         now = time.monotonic()
         if not self._clear or now - self._shown_at < 0.2:

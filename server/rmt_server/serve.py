@@ -14,14 +14,9 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
+from rmt_model import engines
 from rmt_model.allocator import keep_freed_memory
-from rmt_model.backbone import BACKBONES
-from rmt_model.checkpoint import find_checkpoint, load_checkpoint, read_config
-from rmt_model.encoder_checkpoint import load_encoder_checkpoint
-from rmt_model.engine import Engine
 from rmt_model.lane_engine import LaneEngine
-from rmt_model.pull import pull
-from rmt_model.span_engine import SpanEngine
 from rmt_server.app import create_app
 from rmt_server.http.protocol import http_config
 from rmt_server.redis_process.keeper import RedisKeeper
@@ -82,17 +77,15 @@ def _engine(settings: Settings) -> LaneEngine:
     keep_freed_memory()
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    directory = find_checkpoint(settings.checkpoint)
-    config = read_config(directory)
-    slots = (settings.max_readings + settings.max_rereads + 1) * settings.max_focuses
-    lanes = settings.max_batch_lanes
-    if config.form == "encoder":
-        encoder = load_encoder_checkpoint(directory, device=settings.device, dtype=settings.dtype)
-        return SpanEngine(encoder, slots=slots, max_batch_lanes=lanes)
-    if config.base in BACKBONES:
-        pull(config.base)
-    decoder = load_checkpoint(directory, device=settings.device, dtype=settings.dtype)
-    return Engine(decoder, slots=slots, max_batch_lanes=lanes, max_answer_lanes=settings.max_answer_lanes)
+    return engines.load_engine(
+        settings.checkpoint,
+        device=settings.device,
+        dtype=settings.dtype,
+        slots=(settings.max_readings + settings.max_rereads + 1) * settings.max_focuses,
+        max_batch_lanes=settings.max_batch_lanes,
+        max_answer_lanes=settings.max_answer_lanes,
+        pulls=True,
+    )
 
 
 class _Server(uvicorn.Server):

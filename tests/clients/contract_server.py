@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from base64 import b64encode
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -290,15 +292,18 @@ def add_documents(app: FastAPI, state: State) -> None:
 
 def add_answers(app: FastAPI, state: State) -> None:
     @app.post("/v1/sessions/{sid}/answers")
-    async def answer(sid: str, request: Request) -> dict[str, Any]:
+    async def answer(sid: str, request: Request) -> Response:
         session, wanted = state.session(sid), await request.json()
         if not session.read_on() and wanted.get("wait", True):
             raise ProblemError(503, "Still reading.")
         answers = [
             {
                 "question": question,
-                "answer": f"about {session.read_bytes} bytes",
-                "reason": None,
+                "answer": f"about {session.read_bytes} bytes" if outcome(question) == "answered" else None,
+                "outcome": outcome(question),
+                "citations": citations(session),
+                "verified": None,
+                "notice": "This text is made up." if b"made up" in session.text else None,
                 "guess": f"about {session.read_bytes} bytes",
                 "confidence": 0.5,
                 "probability": 0.4,
@@ -309,11 +314,57 @@ def add_answers(app: FastAPI, state: State) -> None:
                 "finish_reason": "stop",
                 "usage": {"prompt_tokens": len(question), "completion_tokens": 3},
             }
-            for question in wanted["questions"]
+            for question in wanted.get("questions") or [wanted["question"]]
         ]
         now = session.json()
         position = {"bytes": now["read_bytes"]} | {n: now[n] for n in ("tokens", "segments", "revision", "digest")}
-        return {"answers": answers, "position": position}
+        found = {"answers": answers, "position": position}
+        return Response(streamed(found), media_type="text/event-stream") if wanted.get("stream") else JSONResponse(found)
+
+
+def outcome(question: str) -> str:
+    return "not_supported" if "ummar" in question else "not_found" if "zebra" in question else "answered"
+
+
+def citations(session: Session) -> list[dict[str, Any]]:
+    """The first sentences of the first document, four at most; the last word of each is the answer."""
+    document = next(iter(session.documents.values()), None)
+    if document is None:
+        return []
+    text = bytes(session.text[document.start : document.start + document.offset]).decode(errors="ignore")
+    found = []
+    for number, sentence in enumerate(islice(re.finditer(r"[^\s.][^.]*?(\w+)\.", text), 4)):
+        start, end, first, last = (
+            document.start + len(text[:at].encode()) for at in (*sentence.span(), *sentence.span(1))
+        )
+        found.append(
+            {
+                "document_id": document.id,
+                "document": None,
+                "start": start,
+                "end": end,
+                "start_char": sentence.start(),
+                "end_char": sentence.end(),
+                "answer_start": first,
+                "answer_end": last,
+                "quote": sentence[0],
+                "score": 1.5 - number,
+                "page": None,
+                "section": None,
+            }
+        )
+    return found
+
+
+def streamed(found: dict[str, Any]) -> str:
+    """An answer's events."""
+    (answer,) = found["answers"]
+    events: list[tuple[str, dict[str, Any]]] = []
+    if answer["answer"] is not None:
+        events += [("delta", {"question": 0, "text": word}) for word in re.findall(r"\S+\s*", answer["answer"])]
+    events.append(("citations", {"question": 0, "citations": answer["citations"]}))
+    events.append(("result", {"status": 200, "headers": {}, "body": found}))
+    return "".join(f"event: {kind}\ndata: {json.dumps(data)}\n\n" for kind, data in events)
 
 
 def add_snapshots(app: FastAPI, state: State) -> None:

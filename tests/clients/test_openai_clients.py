@@ -18,7 +18,6 @@ from tests.serving import Server, ServerFactory, text
 from rmt_model.engine import Engine
 
 DOCUMENT = text(8000).decode()
-UNKNOWN = "The document does not say."
 
 
 @pytest.fixture

@@ -28,7 +28,24 @@ ANSWERS = {
         {
             "question": "Where is Mary?",
             "answer": "garden",
-            "reason": None,
+            "outcome": "answered",
+            "citations": [
+                {
+                    "document_id": "d",
+                    "document": None,
+                    "start": 100,
+                    "end": 129,
+                    "start_char": 90,
+                    "end_char": 116,
+                    "answer_start": 118,
+                    "answer_end": 124,
+                    "quote": "Märy sits in the garden. …",
+                    "score": 1.5,
+                    "new": 0,
+                }
+            ],
+            "verified": None,
+            "notice": None,
             "guess": "garden",
             "confidence": 0.5,
             "probability": 0.4,

@@ -11,6 +11,7 @@ import { Upload } from "./upload.js";
  * @typedef {Wire["SnapshotBody"]} Snapshot
  * @typedef {Wire["AnswerBody"]} Answer
  * @typedef {Wire["AnswersBody"]} Answers
+ * @typedef {Wire["CitationBody"]} Citation A sentence that an answer stands in.
  * @typedef {Wire["SearchBody"]} Found
  * @typedef {Omit<Partial<Wire["SearchRequest"]>, "query">} SearchOptions Fields as on the wire.
  * @typedef {Wire["TraceBody"]} Trace
@@ -18,6 +19,8 @@ import { Upload } from "./upload.js";
  * @typedef {Wire["MovementsBody"]} Movements
  * @typedef {Partial<Wire["SessionRequest"]>} SessionOptions Fields as on the wire, such as `focus` and `metadata`.
  * @typedef {Omit<Partial<Wire["AnswerRequest"]>, "question" | "questions" | "stream">} AskOptions Fields as on the wire.
+ * @typedef {AskOptions & {onCitations?: (citations: Citation[]) => void, signal?: AbortSignal}} StreamOptions
+ *   `onCitations`: called with the sentences that the answer stands in, before the `Answer`, which has them too.
  * @typedef {{limit?: number, after?: string}} PageOptions
  * @typedef {{id: string, kind: string, data: any}} Event
  *
@@ -228,20 +231,21 @@ export class Client {
   }
 
   /**
-   * Asks one question, and gives the words of the answer as they are decoded, then the `Answer` itself.
+   * Asks one question, and gives the words of the answer as they come, then the `Answer` with its citations.
    *
    * A connection that is cut is not tried again: what was heard would come twice. Leaving the loop ends the work.
    *
    * @param {string} sessionId
    * @param {string} question
-   * @param {AskOptions & {signal?: AbortSignal}} [options]
+   * @param {StreamOptions} [options]
    * @returns {AsyncGenerator<string | Answer, void, undefined>}
    */
-  async *streamAnswer(sessionId, question, { signal, ...options } = {}) {
+  async *streamAnswer(sessionId, question, { onCitations = () => {}, signal, ...options } = {}) {
     const json = { question, stream: true, ...options };
     for await (const event of this.#http.events({ method: "POST", path: session(sessionId, "answers"), json, signal })) {
       if (event.kind === "error") throw problemOf(event.data);
       if (event.kind === "delta") yield event.data.text;
+      if (event.kind === "citations") onCitations(event.data.citations);
       if (event.kind === "result") {
         yield event.data.body.answers[0];
         return;

@@ -542,9 +542,14 @@ export interface components {
         AnswerBody: {
             /**
              * Answer
-             * @description null: the document does not seem to say.
+             * @description null: none was found, or none of this kind can be given.
              */
             answer: string | null;
+            /**
+             * Citations
+             * @description Sentences that the answer stands in, the best first; without an answer, what came closest.
+             */
+            citations: components["schemas"]["CitationBody"][];
             /**
              * Confidence
              * @description How likely it is that the guess is right, 0 to 1, by the checkpoint's calibration.
@@ -557,12 +562,12 @@ export interface components {
             finish_reason: "stop" | "length";
             /**
              * Guess
-             * @description What was decoded; with an answer, the same.
+             * @description What was found or decoded; with an answer, the same.
              */
             guess: string;
             /**
              * Lane
-             * @description The lane that answered; null where the text was read once more.
+             * @description The lane that answered; null where the text was looked up or read once more.
              */
             lane: number | null;
             /**
@@ -572,9 +577,21 @@ export interface components {
             margin: number;
             /**
              * Mode
+             * @description What answered: a lane that had worked for the question, places that were looked up, the memory, or the whole text, read once more.
              * @enum {string}
              */
-            mode: "recall" | "reread";
+            mode: "focus" | "search" | "recall" | "reread";
+            /**
+             * Notice
+             * @description What else there is to know, such as a text of an unusual kind.
+             */
+            notice: string | null;
+            /**
+             * Outcome
+             * @description `answered`; `not_found`: nothing that was read answers it, which is no proof that the text does not; `not_supported`: summaries, lists, translations and opinions stand at no place of a text.
+             * @enum {string}
+             */
+            outcome: "answered" | "not_found" | "not_supported";
             /**
              * Probability
              * @description Probability of the decoded tokens, 0 to 1.
@@ -582,20 +599,25 @@ export interface components {
             probability: number;
             /** Question */
             question: string;
-            /**
-             * Reason
-             * @description Why there is no answer.
-             */
-            reason: "not_in_document" | null;
             /** @description With `trace`: where the answer came from; null without one. */
             trace?: components["schemas"]["TraceBody"] | null;
             usage: components["schemas"]["UsageBody"];
+            /**
+             * Verified
+             * @description Whether the cited place alone gives the answer; null: not tried.
+             */
+            verified: boolean | null;
         };
         /**
          * AnswerRequest
          * @description Questions to a session: `question`, or `questions`.
          */
         AnswerRequest: {
+            /**
+             * Documents
+             * @description Look up these documents of the session only; with mode search or auto.
+             */
+            documents?: string[] | null;
             /**
              * Lane
              * @description Lane that answers; else the one with this focus, or the surest.
@@ -608,11 +630,9 @@ export interface components {
             max_tokens?: number | null;
             /**
              * Mode
-             * @description `recall`: from the memory at once. `reread`: read the kept text once more for each question. `auto`: recall, and reread what was not recalled surely.
-             * @default recall
-             * @enum {string}
+             * @description `search`: look up places of the kept text and read them. `recall`: from the memory at once. `reread`: read the kept text once more for each question. `auto`: a focus that was given before, else search; of a checkpoint that writes its answers, recall, and reread what was not recalled surely. Default: `auto`; `recall` of a checkpoint that writes, and with `lane` or `snapshot`.
              */
-            mode: "recall" | "reread" | "auto";
+            mode?: ("auto" | "search" | "recall" | "reread") | null;
             /** Question */
             question?: string | null;
             /** Questions */
@@ -715,10 +735,8 @@ export interface components {
             /**
              * Mode
              * @description Not OpenAI's: how the question is answered, as in native answers.
-             * @default recall
-             * @enum {string}
              */
-            mode: "recall" | "reread" | "auto";
+            mode?: ("auto" | "search" | "recall" | "reread") | null;
             /**
              * Model
              * @description A name that `GET /v1/models` lists.
@@ -745,6 +763,72 @@ export interface components {
             top_p?: number | null;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * CitationBody
+         * @description A sentence of the text that an answer stands in.
+         */
+        CitationBody: {
+            /**
+             * Answer End
+             * @description The byte behind it.
+             */
+            answer_end: number;
+            /**
+             * Answer Start
+             * @description The answer's first byte in the session's text.
+             */
+            answer_start: number;
+            /**
+             * Document
+             * @description The document's name; null without one.
+             */
+            document: string | null;
+            /**
+             * Document Id
+             * @description Its document; null where the record of that is no longer kept.
+             */
+            document_id: string | null;
+            /**
+             * End
+             * @description The byte behind it.
+             */
+            end: number;
+            /**
+             * End Char
+             * @description The character behind it.
+             */
+            end_char: number | null;
+            /**
+             * Page
+             * @description Its page, where the document has any.
+             */
+            page?: number | null;
+            /**
+             * Quote
+             * @description The sentence: exactly what the bytes from `start` to `end` hold.
+             */
+            quote: string;
+            /**
+             * Score
+             * @description How likely this place is the answer's, in logits.
+             */
+            score: number;
+            /**
+             * Section
+             * @description Its section, where the document has any.
+             */
+            section?: string | null;
+            /**
+             * Start
+             * @description The sentence's first byte in the session's text.
+             */
+            start: number;
+            /**
+             * Start Char
+             * @description Its first character in the document; null without `document_id`.
+             */
+            start_char: number | null;
         };
         /**
          * CompletionBody
@@ -781,10 +865,8 @@ export interface components {
             /**
              * Mode
              * @description Not OpenAI's: how the question is answered, as in native answers.
-             * @default recall
-             * @enum {string}
              */
-            mode: "recall" | "reread" | "auto";
+            mode?: ("auto" | "search" | "recall" | "reread") | null;
             /**
              * Model
              * @description A name that `GET /v1/models` lists.
@@ -824,9 +906,11 @@ export interface components {
         DetailsBody: {
             /**
              * Answer
-             * @description null: the document does not seem to say.
+             * @description null: none was found, or none of this kind can be given.
              */
             answer: string | null;
+            /** Citations */
+            citations: components["schemas"]["CitationBody"][];
             /** Confidence */
             confidence: number;
             /** Guess */
@@ -835,7 +919,14 @@ export interface components {
              * Mode
              * @enum {string}
              */
-            mode: "recall" | "reread";
+            mode: "focus" | "search" | "recall" | "reread";
+            /** Notice */
+            notice: string | null;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "answered" | "not_found" | "not_supported";
             /**
              * Session Id
              * @description The session that answered: it can be asked, traced and kept like any other.
@@ -908,6 +999,32 @@ export interface components {
              * @default null
              */
             ttl_s: number | null;
+        };
+        /**
+         * FileCitation
+         * @description A sentence that an answer stands in, in OpenAI's form; `rmt.citations` has the rest.
+         */
+        FileCitation: {
+            /**
+             * File Id
+             * @description The document's id.
+             */
+            file_id: string | null;
+            /** Filename */
+            filename: string | null;
+            /**
+             * Index
+             * @description Where in the answer it belongs: behind its last character.
+             */
+            index: number;
+            /** Quote */
+            quote: string;
+            /**
+             * Type
+             * @default file_citation
+             * @constant
+             */
+            type: "file_citation";
         };
         /**
          * FoundPassageBody
@@ -1586,6 +1703,11 @@ export interface components {
         };
         /** _Said */
         _Said: {
+            /**
+             * Annotations
+             * @default []
+             */
+            annotations: components["schemas"]["FileCitation"][];
             /** Content */
             content: string;
             /** Refusal */

@@ -1,5 +1,6 @@
 // Against a real server: RMT_URL. Run by tests/clients/test_javascript.py, which starts one with a tiny model.
 import assert from "node:assert/strict";
+import { createServer as createHttpServer } from "node:http";
 import { createServer, connect } from "node:net";
 import { test } from "node:test";
 
@@ -117,7 +118,37 @@ test("questions are answered, at once and in words", async () => {
   const heard = [];
   for await (const piece of rmt.streamAnswer(session.id, "Where is Mary?", { max_tokens: 8 })) heard.push(piece);
   assert.equal(heard.at(-1).guess, answer.guess);
+  assert.equal(heard.at(-1).outcome, answer.outcome);
   await assert.rejects(rmt.askMany(session.id, []), UsageError);
+});
+
+test("sentences that an answer stands in are handed over before it", async () => {
+  const citation = { document_id: "doc_1", quote: "Mary went to the garden.", start: 0, end: 24 };
+  const result = { status: 200, headers: {}, body: { answers: [{ answer: "the garden", citations: [citation] }] } };
+  const events = [
+    ["delta", { question: 0, text: "the garden" }],
+    ["citations", { question: 0, citations: [citation] }],
+    ["result", result],
+  ];
+  const server = createHttpServer((_, response) => {
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.end(events.map(([kind, data]) => `event: ${kind}\ndata: ${JSON.stringify(data)}\n\n`).join(""));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    const client = new Client({ url: `http://127.0.0.1:${server.address().port}` });
+    const told = [];
+    const heard = [];
+    const onCitations = (citations) => told.push({ citations, after: heard.length });
+    for await (const piece of client.streamAnswer("ses_1", "Where is Mary?", { onCitations })) heard.push(piece);
+    assert.deepEqual(told, [{ citations: [citation], after: 1 }]);
+    assert.deepEqual(heard, ["the garden", result.body.answers[0]]);
+    const plain = [];
+    for await (const piece of client.streamAnswer("ses_1", "Where is Mary?")) plain.push(piece);
+    assert.deepEqual(plain, heard);
+  } finally {
+    server.close();
+  }
 });
 
 test("the text, and the memory along it", async () => {

@@ -1,11 +1,15 @@
 """Python client of rmt-server: stream documents of any length into a memory, and ask it.
 
-from rmt_client import Client
+Example:
+    from pathlib import Path
 
-with Client() as rmt:
-session = rmt.create_session(focus=["Where is Mary?"])
-rmt.read(session.id, Path("book.txt"))
-print(rmt.ask(session.id, "Where is Mary?").answer)
+    from rmt_client import Client
+
+    with Client() as rmt:
+        session = rmt.create_session(focus=["Where is Mary?"])
+        rmt.read(session.id, Path("book.txt"))
+        answer = rmt.ask(session.id, "Where is Mary?")
+        print(answer.answer, [one.quote for one in answer.citations])
 """
 
 from rmt_client.async_client import AsyncClient
@@ -37,6 +41,7 @@ from rmt_client.events import Event
 from rmt_client.models import (
     Answer,
     Answers,
+    Citation,
     Document,
     Found,
     FoundPassage,
@@ -69,6 +74,7 @@ __all__ = [
     "AsyncClient",
     "AsyncSource",
     "BadRequestError",
+    "Citation",
     "Client",
     "ConflictError",
     "ConnectionLostError",

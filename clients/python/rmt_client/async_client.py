@@ -186,7 +186,7 @@ class AsyncClient(BaseClient):
     async def stream_answer(
         self, session_id: str, question: str, **options: Unpack[AskOptions]
     ) -> AsyncIterator[str | Answer]:
-        """Asks one question, and gives the words of the answer as they are decoded, then the `Answer` itself.
+        """Asks one question, and gives the words of the answer as they come, then the `Answer` with its citations.
 
         A connection that is cut is not tried again: what was heard would come twice. Leaving the loop ends the work.
         """

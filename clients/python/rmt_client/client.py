@@ -182,7 +182,7 @@ class Client(BaseClient):
         return self._drive(self._ask(session_id, questions, timeout_s, **options))
 
     def stream_answer(self, session_id: str, question: str, **options: Unpack[AskOptions]) -> Iterator[str | Answer]:
-        """Asks one question, and gives the words of the answer as they are decoded, then the `Answer` itself.
+        """Asks one question, and gives the words of the answer as they come, then the `Answer` with its citations.
 
         A connection that is cut is not tried again: what was heard would come twice. Leaving the loop ends the work.
         """

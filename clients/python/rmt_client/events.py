@@ -87,10 +87,10 @@ class Following:
 
 @dataclass(slots=True)
 class Answering:
-    """One question whose answer comes as it is decoded.
+    """One question whose answer comes as it is found.
 
     Attributes:
-        answer: The answer, once it has come.
+        answer: The answer, once it has come; it holds the citations, so the event of that name is passed over.
     """
 
     answer: Answer | None = None

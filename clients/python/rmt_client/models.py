@@ -119,19 +119,71 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """A sentence of the text that an answer stands in.
+
+    Attributes:
+        document_id: The document in which it stands; None where its record is no longer kept.
+        document: The document's name, where it has one.
+        start: The sentence's first byte in the session's text, as `get_text` counts.
+        end: The byte behind its last.
+        start_char: Its first character in the document; None without `document_id`.
+        end_char: The character behind its last.
+        answer_start: The answer's first byte in the session's text.
+        answer_end: The byte behind its last.
+        quote: The sentence: exactly what the bytes from `start` to `end` hold.
+        score: How likely this place is the answer's, in logits; higher is likelier.
+        page: Its page, where the document has pages.
+        section: Its section, where the document has sections.
+    """
+
+    document_id: str | None
+    document: str | None
+    start: int
+    end: int
+    start_char: int | None
+    end_char: int | None
+    answer_start: int
+    answer_end: int
+    quote: str
+    score: float
+    page: int | None
+    section: str | None
+
+    @classmethod
+    def from_json(cls, data: Json) -> Citation:
+        """Reads a citation."""
+        return cls(**_common(cls, {"page": None, "section": None, **data}))
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """The quote in three parts: before the answer, the answer, and behind it."""
+        quote = self.quote.encode()
+        first, last = self.answer_start - self.start, self.answer_end - self.start
+        before, answer, behind = quote[:first], quote[first:last], quote[last:]
+        return before.decode(errors="replace"), answer.decode(errors="replace"), behind.decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to one question.
 
     Attributes:
         question: The question.
-        answer: The answer; None where the document does not seem to say.
-        reason: Why there is none.
-        guess: What was decoded, also where that is not called an answer.
+        answer: The answer; None where there is none.
+        outcome: "answered"; "not_found": nothing that was read answers the question; or "not_supported": the question
+            asks for what stands at no place of a text, such as a summary or a list.
+        citations: The sentences that the answer stands in, the best first; without an answer, what came closest. Empty
+            where the text was not kept, or the checkpoint writes its answers instead of pointing at them.
+        verified: Whether the cited place alone gives the answer; None where that was not tried.
+        notice: What else there is to know, such as a text of an unusual kind.
+        guess: What was found or decoded, also where that is not called an answer.
         confidence: How likely it is that the guess is right, 0 to 1.
         probability: Probability of the decoded tokens.
         margin: `probability` less the most that any other answer can have.
-        mode: Whether it was recalled from the memory, or the text was read once more: "reread".
-        lane: The lane that answered; None where the text was read once more.
+        mode: What answered: "focus", a lane that had worked for the question; "search", places that were looked up;
+            "recall", the memory; or "reread", the whole text, read once more.
+        lane: The lane that answered; None where the text was looked up or read once more.
         finish_reason: "stop", or "length" when it was cut off.
         usage: Tokens that it took.
         trace: Where it came from, if that was asked for.
@@ -139,7 +191,10 @@ class Answer:
 
     question: str
     answer: str | None
-    reason: str | None
+    outcome: str
+    citations: tuple[Citation, ...]
+    verified: bool | None
+    notice: str | None
     guess: str
     confidence: float
     probability: float
@@ -155,7 +210,8 @@ class Answer:
         """Reads an answer."""
         usage = Usage(**_common(Usage, data["usage"]))
         trace = None if data["trace"] is None else Trace.from_json(data["trace"])
-        return cls(**_common(cls, data), usage=usage, trace=trace)
+        citations = tuple(map(Citation.from_json, data["citations"]))
+        return cls(**_common(cls, data), usage=usage, trace=trace, citations=citations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +447,7 @@ def _common(cls: type[Any], data: Json) -> dict[str, Any]:
     for field in fields(cls):
         if field.name.endswith("_at"):
             plain[field.name] = _time(data[field.name])
-        elif field.name not in {"focus", "usage", "trace", "probes"}:
+        elif field.name not in {"focus", "usage", "trace", "probes", "citations"}:
             plain[field.name] = data[field.name]
     return plain
 

@@ -32,20 +32,25 @@ class AskOptions(TypedDict, total=False):
     """How questions are answered; what is left out or None is for the server to choose.
 
     Attributes:
-        mode: "recall" answers from the memory at once; "reread" reads the kept text once more for each question, in
-            time linear in its length; "auto" recalls, and rereads what was not recalled surely.
+        mode: "search" looks up places of the kept text and reads these; "recall" answers from the memory at once;
+            "reread" reads the kept text once more for each question, in time linear in its length; "auto", the default
+            of a checkpoint that points at places, takes a focus that was given before, else searches. Of a checkpoint
+            that writes its answers "recall" is the default, there is no "search", and "auto" recalls, and rereads what
+            was not recalled surely.
+        documents: Ids of documents: a search looks up these only.
         lane: The focus whose memory answers, by its number.
         snapshot: A snapshot that answers instead of the live memory.
         wait: Whether to read all that was accepted first (the server's default), which may take minutes.
-        max_tokens: The longest answer.
+        max_tokens: The longest answer. This and what follows, but for `trace`, is heeded by checkpoints that write.
         temperature: 0 takes the likeliest token; above, tokens are drawn.
         top_p: Draw only from the likeliest tokens that have this probability together.
         seed: The same one draws the same answer.
         stop: Texts that end an answer.
-        trace: Whether to find where each answer came from.
+        trace: Whether to find the segment of the text that each answer came from.
     """
 
     mode: str | None
+    documents: Sequence[str] | None
     lane: int | None
     snapshot: str | None
     wait: bool | None

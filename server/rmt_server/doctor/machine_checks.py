@@ -68,12 +68,11 @@ def check_device(settings: Settings) -> Finding:
 
 def load_fingerprint(settings: Settings) -> tuple[Finding, str | None]:
     """Load the checkpoint as a server would; its fingerprint names what its sessions belong to."""
-    from rmt_model.checkpoint import find_checkpoint, load_checkpoint
+    from rmt_model.engines import load_any_checkpoint
 
     started_s = time.monotonic()
     try:
-        directory = find_checkpoint(settings.checkpoint)
-        checkpoint = load_checkpoint(directory, device=settings.device, dtype=settings.dtype)
+        checkpoint = load_any_checkpoint(settings.checkpoint, device=settings.device, dtype=settings.dtype)
     except (RmtModelError, RuntimeError, MemoryError) as error:  # PyTorch says with a RuntimeError that memory is short
         first_line = str(error).partition("\n")[0]
         mend = "See RMT_CHECKPOINT and RMT_DEVICE; a bundled checkpoint's backbone is fetched by `rmt-model pull`"

@@ -29,36 +29,21 @@ NOT_ENGLISH = (
 )
 _WORD = re.compile(r"[^\W\d_]+")
 _COMMON = frozenset(
-    [
+    {
         "the",
         "of",
         "and",
         "to",
-        "a",
-        "in",
         "is",
         "it",
         "that",
-        "was",
-        "he",
         "for",
-        "on",
         "with",
-        "as",
-        "his",
-        "be",
-        "at",
-        "by",
-        "i",
         "this",
-        "had",
         "not",
         "are",
-        "but",
         "from",
-        "or",
         "have",
-        "an",
         "they",
         "which",
         "you",
@@ -67,17 +52,18 @@ _COMMON = frozenset(
         "she",
         "all",
         "when",
-        "we",
         "there",
         "can",
         "your",
-        "if",
-        "will",
-        "one",
         "would",
-    ]
+        "been",
+        "their",
+        "has",
+        "had",
+        "but",
+    }
 )
-_LEAST_COMMON_SHARE = 0.12
+_LEAST_COMMON_SHARE = 0.1
 _LEAST_WORDS = 40
 _ASKS_FOR_MORE = re.compile(
     r"""\s*(?:(?:please|can\ you|could\ you|would\ you|i\ want\ you\ to)\s+)*(?:

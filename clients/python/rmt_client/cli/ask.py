@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from rmt_client.cli.answers import put_answer, put_end, put_notices, put_word
 from rmt_client.cli.options import DEFAULT_URL, ApiKey, AsJson, SessionId, Url, connect
 from rmt_client.cli.output import note, put_json
 from rmt_client.cli.trace import put_trace
@@ -18,28 +19,41 @@ from rmt_client.errors import ProblemError
 from rmt_client.models import Answer
 from rmt_client.options import AskOptions
 
-UNKNOWN = "(not in the document)"
-"""What is shown where there is no answer."""
+Mode = Literal["auto", "search", "recall", "reread"]
+_QUESTION_MARKS = ("?", "？", "؟")
 
 
 def ask(
     session: SessionId,
     questions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUESTION...]", help="Without any, they are asked for, or read as lines from a pipe."),
+        typer.Argument(
+            metavar="[QUESTION...]",
+            help='What to ask. Words up to one that ends with "?" are one question, so it needs no quotes, unless your '
+            "shell expands the ?. Without any, questions are asked for, or read as lines from a pipe.",
+        ),
     ] = None,
     mode: Annotated[
-        str | None,
-        typer.Option(help='"recall" at once, "reread" the text for each question, or "auto": whichever is surer.'),
+        Mode | None,
+        typer.Option(
+            help='"search" reads the places of the text that have the words of the question; "recall" asks the memory; '
+            '"reread" reads the whole text for each question; "auto" takes the memory of a focus if the question is '
+            "one, else searches.",
+            show_default="auto, or recall for a checkpoint that cannot search",
+        ),
+    ] = None,
+    documents: Annotated[
+        list[str] | None,
+        typer.Option("--document", "-d", metavar="ID", help="Search this document only; repeatable."),
     ] = None,
     lane: Annotated[int | None, typer.Option(help="The focus whose memory answers, by its number.")] = None,
     snapshot: Annotated[str | None, typer.Option(metavar="ID", help="Ask a snapshot instead.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Read all that was sent first.")] = True,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer.")] = None,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Show the words as they are decoded (one question).")
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer, where it is written.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Show the words as they come (one question).")] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Show the segment of the text that each answer came from.")
     ] = False,
-    trace: Annotated[bool, typer.Option("--trace", help="Show where each answer came from.")] = False,
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0, help="How long to wait altogether.")
     ] = None,
@@ -47,9 +61,14 @@ def ask(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a session; several questions are answered from one and the same position."""
+    """Ask a session; several questions are answered from one and the same position.
+
+    On a terminal each answer stands above the sentences that it was found in. A pipe gets the answer alone.
+    """
+    questions = as_questions(questions or [])
     options: AskOptions = {
         "mode": mode,
+        "documents": documents or None,
         "lane": lane,
         "snapshot": snapshot,
         "wait": wait,
@@ -57,7 +76,7 @@ def ask(
         "trace": trace or None,
     }
     talking = not questions and sys.stdin is not None and sys.stdin.isatty()
-    if (stream or talking) and (len(questions or []) > 1 or as_json or timeout is not None):
+    if (stream or talking) and (len(questions) > 1 or as_json or timeout is not None):
         raise typer.BadParameter("Words as they come are for one question at a time, without --json and --timeout.")
     with connect(url, api_key) as rmt:
         if talking:
@@ -73,9 +92,23 @@ def ask(
         put_json(answers)
         return
     for answer in answers.answers:
-        typer.echo(_line(answer, alone=len(questions) == 1))
+        put_answer(answer, alone=len(questions) == 1)
         if answer.trace is not None:
             put_trace(answer.trace)
+    put_notices(answers.answers)
+
+
+def as_questions(words: list[str]) -> list[str]:
+    """Questions out of the arguments of a command: each goes on until an argument ends with a question mark."""
+    questions: list[str] = []
+    goes_on = False
+    for word in words:
+        if goes_on:
+            questions[-1] += f" {word}"
+        else:
+            questions.append(word)
+        goes_on = not word.rstrip().endswith(_QUESTION_MARKS)
+    return questions
 
 
 def _talk(rmt: Client, session: str, options: AskOptions) -> None:
@@ -102,30 +135,18 @@ def _piped() -> list[str]:
 
 
 def _show(pieces: Iterator[str | Answer]) -> None:
-    told = ""
+    told = False
     for piece in pieces:
         if isinstance(piece, str):
-            typer.echo(piece, nl=False)
-            told += piece
+            put_word(piece)
+            told = True
             continue
-        if piece.answer is not None:
-            typer.echo()
-        else:  # the words before were less and less likely to be right
-            typer.echo(f"\n{UNKNOWN}" if told else UNKNOWN)
+        put_end(piece, told=told)
         if piece.trace is not None:
             put_trace(piece.trace)
+        put_notices([piece])
 
 
 def _waiting() -> AbstractContextManager[object]:
     console = Console(stderr=True)
     return console.status("waiting for the answer") if console.is_terminal else nullcontext()
-
-
-def _line(answer: Answer, *, alone: bool) -> str:
-    """Shows only the answer to a pipe that asked one question; more to a person."""
-    said = UNKNOWN if answer.answer is None else answer.answer
-    text = said if alone else f"{answer.question}\t{said}"
-    if sys.stdout.isatty():
-        guess = f"; at best: {answer.guess}" if answer.answer is None else ""
-        text += typer.style(f"  ({answer.confidence:.0%}{guess})", dim=True)
-    return text
