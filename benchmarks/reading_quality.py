@@ -1,6 +1,6 @@
 """How well questions about real text are answered: SQuAD, FairytaleQA, COVID-QA, Molweni, and ordinary questions.
 
-    python -m benchmarks.reading_quality DATA [--checkpoint rmt-minilm] [--only squad ordinary] [--most 200] [--out FILE]
+    python -m benchmarks.reading_quality DATA [--checkpoint rmt-minilm] [--only squad] [--ordinary FOLDER] [--out FILE]
 
 DATA has the data sets under the names that docs/training.md gives them; only what was held out of training is asked.
 Texts are indexed and windows read as the server does, in this process. Every share has n and a 95 % interval.
@@ -17,8 +17,8 @@ from pathlib import Path
 from random import Random
 
 import torch
-
 from benchmarks.ordinary.judge import is_right, load_documents, load_questions
+
 from rmt_model.allocator import keep_freed_memory
 from rmt_model.answering import Answer, Question, answer, pointed_answer
 from rmt_model.checkpoint import find_checkpoint
@@ -85,26 +85,23 @@ class IndexedText:
 
     def answer(self, pointer: Pointer) -> str:
         """A pointer's words, as they are written."""
-        before, inside = self.text(0, 0), self.text(pointer.start, pointer.end)
+        inside = self.text(pointer.start, pointer.end)
         first, last = trimmed(inside, 0, len(inside))
-        return before + inside[first:last]
+        return inside[first:last]
 
 
 def searched(engine: SpanEngine, text: IndexedText, question: str, windows: int) -> Answer:
     """What the server's search answers."""
     stretches = text.windows(question, windows)
     read = engine.read_windows(question, stretches) if stretches else []
-    weight = engine.checkpoint.calibration.rank_weight
-    weighed = [
-        replace(one, score=one.score - weight * math.log(rank)) for rank, some in enumerate(read, 1) for one in some
-    ]
-    return pointed_answer(engine, best_pointers(weighed), way="search")
+    places = best_pointers(read, engine.checkpoint.calibration.rank_weight)
+    return pointed_answer(engine, places, way="search")
 
 
 def gold(engine: SpanEngine, text: IndexedText, question: str, _: int) -> Answer:
     """A paragraph that is read whole, as one window."""
-    whole = text.text(0, 1 << 40)
-    return pointed_answer(engine, best_pointers(engine.read_windows(question, [Window(whole, 0)])[0]), way="search")
+    read = engine.read_windows(question, [Window(text.text(0, 1 << 40), 0)])
+    return pointed_answer(engine, best_pointers(read, 0.0), way="search")
 
 
 def focused(engine: SpanEngine, text: IndexedText, question: str, _: int) -> Answer:

@@ -98,7 +98,7 @@ def build_span_reader(vocab_size: int, *, memory_tokens: int = 8, seed: int = 1,
     )
     with torch.no_grad():
         for parameter in reader.cell.update.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
+            parameter += 0.03 * torch.randn_like(parameter)
     return reader.eval()
 
 

@@ -1,9 +1,9 @@
-"""The demo: a server of its own reads a real long text with facts hidden in it, and answers questions about them.
+"""The demo: a server of its own reads a real long text and answers ordinary questions, each with its quote.
 
-`make demo` runs it. The text is the Python language reference that ships with CPython. Four questions are given before
-reading, as focuses; four more are asked by recall, each of a short text of its own: without a focus the bundled
-model's memory holds about two facts. Words of the facts were not used in training. Exit code 1 when fewer than 6 of 8
-answers are right, when a restored memory answers otherwise, or when the server does not stop cleanly.
+`make demo` runs it. The text is the Python language reference that ships with CPython. Two of the questions are given
+before reading, as focuses; the others come afterwards. One is about something else, and one asks for a summary: there
+the right answer is none. Exit code 1 when fewer than 7 of 11 come out as they should, when a restored memory answers
+otherwise, or when the server does not stop cleanly.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,55 +23,52 @@ from pydoc_data.topics import topics
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from rmt_client import Answer, Client, RmtError
+from rmt_client import Client, RmtError
 from rmt_client import Progress as Reading
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST_CHUNK_BYTES = 48 * 1024
-ENOUGH_RIGHT = 6
-SHORT_TEXT_CHARS = 2200
+ENOUGH_RIGHT = 7
 STOP_TIMEOUT_S = 60.0
+NOTHING, UNSUPPORTED = "not_found", "not_supported"
 _WITHOUT_WEB_FONTS = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Fact:
-    """A sentence to hide, a question about it, and its answer."""
+class Asked:
+    """A question, words that one of the right answers has, and the outcome that is right."""
 
-    statement: str
     question: str
-    answer: str
+    words: tuple[str, ...] = ()
+    outcome: str = "answered"
 
 
 FOCUSED = (
-    Fact("Thaddeus is in the crooked boathouse.", "Where is Thaddeus?", "the crooked boathouse"),
-    Fact("The gloomy badge opens the narrow barrier.", "What opens the narrow barrier?", "the gloomy badge"),
-    Fact("Vanessa went to the royal pavilion.", "Where is Vanessa?", "the royal pavilion"),
-    Fact("The painted gramophone is in the hollow hamper.", "Where is the painted gramophone?", "the hollow hamper"),
+    Asked("Which exception is raised when a number is divided by zero?", ("ZeroDivisionError",)),
+    Asked("What are system-defined names informally known as?", ("dunder",)),
 )
-RECALLED = (
-    Fact("Caspar is in the distant brewery.", "Where is Caspar?", "the distant brewery"),
-    Fact("The black lever opens the secret lift.", "What opens the secret lift?", "the black lever"),
-    Fact("Colette went to the long corridor.", "Where is Colette?", "the long corridor"),
-    Fact("The light camera is in the blue barrel.", "Where is the light camera?", "the blue barrel"),
-)
-OTHERS = (
-    "Ulrich moved to the forest.",
-    "The dial opens the royal garage.",
-    "Daphne is in the university.",
-    "The hollow crown was left in the crate.",
+LATER = (
+    Asked("What happens when a pass statement is executed?", ("nothing", "null operation")),
+    Asked("What is the source character set if no encoding declaration is given?", ("UTF-8",)),
+    Asked("How should comparisons for singletons be done?", ("is",)),
+    Asked("What may happen to objects when they become unreachable?", ("garbage",)),
+    Asked("Which exception does a return statement in a generator function cause?", ("StopIteration",)),
+    Asked("Which standard does the comparison of not-a-number values comply with?", ("IEEE 754",)),
+    Asked("What do decorators get as their only argument?", ("function object",)),
+    Asked("Who won the football world cup in 1998?", outcome=NOTHING),
+    Asked("Summarise the chapter on classes.", outcome=UNSUPPORTED),
 )
 
 
 def main() -> int:
     """Run the demo."""
-    parser = argparse.ArgumentParser(description="Read a long text with hidden facts, and answer questions.")
+    parser = argparse.ArgumentParser(description="Read a long text, and answer questions about it.")
     parser.add_argument("--url", help="use this server instead of starting one")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data" / "demo", help="where its Redis keeps its data")
-    parser.add_argument("--seed", type=int, default=11, help="decides where the facts lie and how the text is cut")
+    parser.add_argument("--seed", type=int, default=11, help="decides how the text is cut into pieces")
     parser.add_argument("--picture", type=Path, help="save what is printed as an SVG")
     options = parser.parse_args()
     console = Console(
@@ -89,16 +86,14 @@ def main() -> int:
 
 
 def _run(rmt: Client, rng: random.Random, console: Console) -> int:
-    reference = language_reference()
-    long_text = hide([*(fact.statement for fact in FOCUSED), *OTHERS], reference, rng)
-
+    text = language_reference()
     console.print(
-        f"\n[bold]1. Reading[/bold] the Python language reference, {len(long_text):,} characters, with "
-        f"{len(FOCUSED) + len(OTHERS)} facts hidden in it,\n   for {len(FOCUSED)} questions given beforehand (focuses)."
+        f"\n[bold]1. Reading[/bold] the Python language reference, {len(text):,} characters in random pieces,\n"
+        f"   with {len(FOCUSED)} questions given beforehand (focuses: standing questions)."
     )
-    session = rmt.create_session(focus=[fact.question for fact in FOCUSED])
+    session = rmt.create_session(focus=[one.question for one in FOCUSED])
     started = time.monotonic()
-    _read(rmt, session.id, long_text, rng, console)
+    _read(rmt, session.id, text, rng, console)
     seconds = time.monotonic() - started
     session = rmt.get_session(session.id)
     console.print(
@@ -106,21 +101,9 @@ def _run(rmt: Client, rng: random.Random, console: Console) -> int:
         f"{session.tokens / seconds:,.0f} tokens/s in each of {len(FOCUSED)} lanes.\n"
         f"   The memory of them: {session.state_bytes:,} bytes."
     )
-
-    console.print("\n[bold]2. Asking[/bold]")
-    table = Table("", "question", "answer", "", "confidence", "time", box=None, padding=(0, 2, 0, 0))
-    right = sum(_ask(rmt, session.id, fact, "focus", table) for fact in FOCUSED)
-    for fact in RECALLED:
-        start = rng.randrange(len(reference) - SHORT_TEXT_CHARS)
-        short = rmt.create_session()
-        rmt.read(short.id, hide([fact.statement], reference[start : start + SHORT_TEXT_CHARS], rng))
-        right += _ask(rmt, short.id, fact, "recall", table)
-    console.print(table)
-    console.print(
-        f"   [bold]{right} of {len(FOCUSED) + len(RECALLED)} right[/bold]; recall was asked after a short text of "
-        f"{SHORT_TEXT_CHARS:,} characters for each question."
-    )
-
+    console.print("\n[bold]2. Asking[/bold]: each answer with the sentence that it stands in")
+    right = sum(_ask(rmt, session.id, one, console) for one in (*FOCUSED, *LATER))
+    console.print(f"   [bold]{right} of {len(FOCUSED) + len(LATER)} as they should be.[/bold]")
     console.print("\n[bold]3. Keeping[/bold]")
     same = _restored_answers_alike(rmt, session.id, console)
     return 0 if right >= ENOUGH_RIGHT and same else 1
@@ -129,19 +112,6 @@ def _run(rmt: Client, rng: random.Random, console: Console) -> int:
 def language_reference() -> str:
     """The Python language reference."""
     return "\n\n".join(topics[name].strip() for name in sorted(topics))
-
-
-def hide(sentences: Sequence[str], text: str, rng: random.Random) -> str:
-    """Put sentences between the text's own, each somewhere in a stretch of its own."""
-    order = rng.sample(list(sentences), len(sentences))
-    stretch = len(text) // len(order)
-    pieces, taken = [], 0
-    for index, sentence in enumerate(order):
-        place = text.find(". ", index * stretch + rng.randrange(max(1, stretch * 3 // 4)))
-        place = max(taken, len(text) if place < 0 else place + 1)
-        pieces += [text[taken:place], " ", sentence]
-        taken = place
-    return "".join([*pieces, text[taken:]])
 
 
 def _chunks(text: str, rng: random.Random) -> Iterator[bytes]:
@@ -175,35 +145,41 @@ def _read(rmt: Client, session_id: str, text: str, rng: random.Random, console: 
         rmt.read(session_id, _chunks(text, rng), on_progress=show)
 
 
-def _ask(rmt: Client, session_id: str, fact: Fact, mode: str, table: Table) -> bool:
-    """Ask about a fact, add a row for it, and say whether the answer is right."""
+def _ask(rmt: Client, session_id: str, asked: Asked, console: Console) -> bool:
+    """Ask, show the answer with its quote, and say whether it is as it should be."""
     started = time.monotonic()
-    answer = rmt.ask(session_id, fact.question)
+    answer = rmt.ask(session_id, asked.question)
     seconds = time.monotonic() - started
-    right = _same(answer, fact.answer)
-    verdict = "[green]right[/green]" if right else f"[red]wrong[/red] ({fact.answer})"
-    given = answer.answer
-    if given is None:
-        given, verdict = "[dim]not in the text[/dim]", f"[yellow]withheld[/yellow] ({answer.guess})"
-    table.add_row(f"   {mode}", fact.question, given, verdict, f"{answer.confidence:.2f}", f"{seconds:.2f} s")
+    said_so = not asked.words or any(one in answer.guess for one in asked.words)
+    right = answer.outcome == asked.outcome and said_so
+    mark = "[green]\u2713[/green]" if right else "[red]\u2717[/red]"
+    console.print(f" {mark} [bold]{asked.question}[/bold]")
+    said = {NOTHING: "I did not find this.", UNSUPPORTED: "No place of a text holds that; ask for a fact."}
+    shown = escape(answer.answer or said.get(answer.outcome, ""))
+    console.print(f"   {shown}  [dim]({answer.mode}, {answer.confidence:.0%} sure, {seconds:.2f} s)[/dim]")
+    if answer.answer is not None and answer.citations:
+        first = answer.citations[0]
+        quote = escape(" ".join(first.quote.split()))
+        console.print(f"   [dim]\u201c{quote}\u201d, characters {first.start_char:,} to {first.end_char:,}[/dim]")
     return right
-
-
-def _same(answer: Answer, expected: str) -> bool:
-    return answer.answer is not None and answer.answer.strip(" .").casefold() == expected.casefold()
 
 
 def _restored_answers_alike(rmt: Client, session_id: str, console: Console) -> bool:
     """Take a snapshot, export it, import it into a fork, and compare the answers."""
-    questions = [fact.question for fact in FOCUSED]
-    before = [answer.answer for answer in rmt.ask_many(session_id, questions).answers]
+    questions = [one.question for one in FOCUSED]
+    before = [_bare(answer.guess) for answer in rmt.ask_many(session_id, questions).answers]
     content = rmt.export_snapshot(rmt.create_snapshot(session_id, name="demo").id)
     imported = rmt.import_snapshot(content, name="demo, imported")
     fork = rmt.fork(imported.id)
-    after = [answer.answer for answer in rmt.ask_many(fork.id, questions).answers]
+    after = [_bare(answer.guess) for answer in rmt.ask_many(fork.id, questions).answers]
     verdict = "[green]the same answers[/green]" if before == after else f"[red]other answers[/red]: {after}"
     console.print(f"   snapshot: {len(content):,} bytes; exported, imported, forked: {verdict}.")
     return before == after
+
+
+def _bare(answer: str) -> str:
+    """An answer's letters and digits: a fork has the memory, but not the text, and so no capitals."""
+    return "".join(filter(str.isalnum, answer.casefold()))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A screenshot of the web page for the README: a server of its own reads a text with facts hidden, in a real browser.
+"""A screenshot of the web page for the README: a server of its own reads a real text, in a real browser.
 
     python clients/demo/screenshots.py [--out docs]
 
@@ -6,7 +6,6 @@ Needs Chromium and its driver (Debian: chromium, chromium-driver).
 """
 
 import argparse
-import random
 import sys
 import tempfile
 import time
@@ -19,9 +18,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 sys.path.insert(0, str(Path(__file__).parent))
-from demo import FOCUSED, OTHERS, hide, language_reference, server
+from demo import FOCUSED, language_reference, server
 
 _CHARACTERS = 120_000
+_SIZE = (1000, 1800)
 _OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--force-device-scale-factor=2", "--hide-scrollbars")
 
 
@@ -30,8 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
-    facts = [*(fact.statement for fact in FOCUSED[:2]), *OTHERS]
-    text = hide(facts, language_reference()[:_CHARACTERS], random.Random(11))
+    text = language_reference()[:_CHARACTERS]
     with tempfile.TemporaryDirectory() as folder, server(None, Path(folder), Console()) as url:
         book = Path(folder) / "language reference.txt"
         book.write_text(text)
@@ -39,8 +38,9 @@ def main() -> None:
         try:
             _read(browser, url, book)
             _wait(lambda: _said(browser, "#facts").startswith("read: "), 600)
+            browser.set_window_size(*_SIZE)
             _ask(browser, FOCUSED[0].question)
-            _shoot(browser, options.out / "page.png", 1290)
+            _shoot(browser, options.out / "page.png")
         finally:
             browser.quit()
 
@@ -56,23 +56,23 @@ def _browser(folder: str) -> webdriver.Chrome:
 def _read(browser: webdriver.Chrome, url: str, book: Path) -> None:
     browser.get(url)
     browser.find_element(By.ID, "file").send_keys(str(book))
-    browser.find_element(By.ID, "focus").send_keys("\n".join(fact.question for fact in FOCUSED[:2]))
+    browser.find_element(By.ID, "focus").send_keys("\n".join(asked.question for asked in FOCUSED))
     browser.find_element(By.CSS_SELECTOR, "#begin .main").click()
 
 
 def _ask(browser: webdriver.Chrome, question: str) -> None:
+    """Ask, and open the first quote in the text."""
     browser.find_element(By.ID, "question").send_keys(question, Keys.ENTER)
-    _wait(lambda: "sure" in _said(browser, "#answers"), 60)
-    browser.find_element(By.CSS_SELECTOR, "#answers button").click()
-    _wait(lambda: browser.find_elements(By.TAG_NAME, "mark"), 120)
+    _wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#answers .place"), 60)
+    browser.find_element(By.CSS_SELECTOR, "#answers .place").click()
+    _wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#reader mark"), 60)
 
 
 def _said(browser: webdriver.Chrome, selector: str) -> str:
     return browser.find_element(By.CSS_SELECTOR, selector).text
 
 
-def _shoot(browser: webdriver.Chrome, file: Path, height: int) -> None:
-    browser.set_window_size(1000, height + 100)
+def _shoot(browser: webdriver.Chrome, file: Path) -> None:
     browser.execute_script("scrollTo(0, 0)")
     time.sleep(1)
     file.parent.mkdir(parents=True, exist_ok=True)

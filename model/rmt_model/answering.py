@@ -16,7 +16,7 @@ from rmt_model.engine import Engine
 from rmt_model.errors import FingerprintError, QuestionError
 from rmt_model.lane_engine import LaneEngine
 from rmt_model.pointers import Pointer, pointers_of
-from rmt_model.span_engine import SpanEngine, Window
+from rmt_model.span_engine import SpanEngine, Window, WindowReading
 from rmt_model.state import ReaderState
 from rmt_model.tokenizer import StreamingTokenizer
 from rmt_model.types import GREEDY, Generation, LaneSegment, Prompt, Sampling
@@ -184,13 +184,17 @@ def inquire(engine: LaneEngine, state: ReaderState, questions: Sequence[Question
     return Inquiry.of(engine, state, questions)
 
 
-def read_windows(engine: LaneEngine, question: str, windows: Sequence[Window]) -> Sequence[Sequence[Pointer]]:
+def read_windows(engine: LaneEngine, question: str, windows: Sequence[Window]) -> Sequence[WindowReading]:
     """The best places of some stretches of a text, each read by itself; none for an engine that does not point.
 
     Raises:
         QuestionError: The question is empty or too long.
     """
-    return engine.read_windows(question, windows) if isinstance(engine, SpanEngine) else [()] * len(windows)
+    return (
+        engine.read_windows(question, windows)
+        if isinstance(engine, SpanEngine)
+        else [WindowReading((), 0)] * len(windows)
+    )
 
 
 def answer(engine: LaneEngine, state: ReaderState, questions: Sequence[Question]) -> list[Answer]:

@@ -16,7 +16,7 @@ __all__ = ["CALIBRATION_FILE", "Calibration", "Curve", "Way"]
 
 CALIBRATION_FILE = "calibration.json"
 Way = Literal["focus", "recall", "search"]
-"""How a question met the text: its lane worked for it while it read; it came afterwards; or places were looked up for it."""
+"""How a question met the text: a lane worked for it while it read, it came afterwards, or places were looked up."""
 _SMALLEST = 1e-9
 
 

@@ -21,7 +21,7 @@ from rmt_model.delta import read_delta, write_delta
 from rmt_model.devices import pick_device, pick_dtype
 from rmt_model.encoder import Encoder, EncoderConfig
 from rmt_model.errors import CheckpointError
-from rmt_model.span_reader import SEGMENT_PLACE, SpanReader
+from rmt_model.span_reader import SEGMENT_MULTIPLE, SEGMENT_PLACE, SpanReader
 from rmt_model.weights import fill, own_weights, sha256_of
 
 __all__ = ["EncoderCheckpoint", "load_encoder_checkpoint", "save_encoder_checkpoint", "special_id"]
@@ -63,7 +63,8 @@ def load_encoder_checkpoint(
         raise CheckpointError(f"{directory} holds a decoder, which points at nothing; see load_checkpoint")
     tokenizer = _tokenizer(directory / _TOKENIZER)
     sizes = EncoderConfig.of(directory)
-    if SEGMENT_PLACE + config.segment_tokens + 1 > sizes.max_position_embeddings:
+    longest = -(-config.segment_tokens // SEGMENT_MULTIPLE) * SEGMENT_MULTIPLE
+    if SEGMENT_PLACE + longest + 1 > sizes.max_position_embeddings:
         known = sizes.max_position_embeddings
         raise CheckpointError(
             f"rmt.json: a segment of {config.segment_tokens} tokens is too long for {known} positions"

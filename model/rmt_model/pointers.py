@@ -4,9 +4,9 @@ A row is float32 [d] and holds `KEPT` pointers, best first, of `FIELDS` numbers 
 
     score, start byte / 2^22, start byte % 2^22, length in bytes, number of tokens, their ids (24 at most)
 
-All are whole numbers below 2^24, but for the score, so float32 holds them exactly; no tokens: no pointer. A row lies on
-the device with the memory, changes in the same step, and travels in the same state. The ids say the answer's words where
-the text is not kept.
+All are whole numbers below 2^24, but for the score, so float32 holds them exactly; no tokens: no pointer. A row lies
+on the device with the memory, changes in the same step, and travels in the same state. The ids say the answer's words
+where the text is not kept.
 """
 
 from collections.abc import Sequence

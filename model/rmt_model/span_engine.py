@@ -16,17 +16,17 @@ from rmt_model.errors import CheckpointError, QuestionError, StateError
 from rmt_model.lane_engine import LaneEngine, require_values
 from rmt_model.memory_cell import movement
 from rmt_model.pointers import LEAST_HIDDEN, Pointer, best_spans, merged, pointers_of, require_pointers
+from rmt_model.span_reader import SEGMENT_MULTIPLE
 from rmt_model.state import ReaderState
 from rmt_model.text_source import VIEW_CHARS, SegmentCutter, TextSegment, TextSource
 from rmt_model.types import LaneSegment
 from rmt_model.unicode import whole_characters
 
-__all__ = ["MOST_QUESTION_TOKENS", "SpanEngine", "SpanSegment", "Window"]
+__all__ = ["MOST_QUESTION_TOKENS", "SpanEngine", "SpanSegment", "Window", "WindowReading"]
 
 MOST_QUESTION_TOKENS = 48
 _MOST_QUESTION_CHARS = 64 * MOST_QUESTION_TOKENS
 _QUESTION_MULTIPLE = 16
-_SEGMENT_MULTIPLE = 64
 _MOST_HELD_CHARS = 64 * 1024
 _HIGH = 1 << 22
 
@@ -55,6 +55,19 @@ class Window:
 
     text: str
     start: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowReading:
+    """What a window gave.
+
+    Attributes:
+        pointers: Its best places, best first.
+        tokens: Tokens that were read, those of the question included.
+    """
+
+    pointers: Sequence[Pointer]
+    tokens: int
 
 
 class SpanEngine(LaneEngine):
@@ -182,8 +195,8 @@ class SpanEngine(LaneEngine):
                 lanes[which] = self._after(lanes[which], [row.question for row in some], [row.segment for row in some])
         return lanes.cpu().numpy()
 
-    def read_windows(self, question: str, windows: Sequence[Window]) -> list[list[Pointer]]:
-        """The best places of each window, best first, each read by itself from an empty memory.
+    def read_windows(self, question: str, windows: Sequence[Window]) -> list[WindowReading]:
+        """The best places of each window, each read by itself from an empty memory.
 
         Raises:
             QuestionError: The question is empty or too long.
@@ -191,7 +204,11 @@ class SpanEngine(LaneEngine):
         ids = self.question(question)
         segments = [[self.cutter.alone(window.text, window.start)] for window in windows]
         fresh = self._fresh.repeat(len(windows), axis=0)
-        return [pointers_of(row) for row in self.read_on(fresh, [ids] * len(windows), segments)[:, -1]]
+        rows = self.read_on(fresh, [ids] * len(windows), segments)[:, -1]
+        return [
+            WindowReading(pointers_of(row), len(ids) + len(segment))
+            for row, (segment,) in zip(rows, segments, strict=True)
+        ]
 
     @property
     def _most_held_chars(self) -> int:
@@ -239,7 +256,7 @@ def _shape(row: SpanSegment) -> tuple[int, int]:
 
 def _padded_sizes(question: Sequence[int], segment: TextSegment) -> tuple[int, int]:
     """What a lane is padded to: it depends on the lane alone, so that a lane in a batch is the lane alone."""
-    return _multiple(len(question), _QUESTION_MULTIPLE), _multiple(len(segment), _SEGMENT_MULTIPLE)
+    return _multiple(len(question), _QUESTION_MULTIPLE), _multiple(len(segment), SEGMENT_MULTIPLE)
 
 
 def _multiple(count: int, unit: int) -> int:

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from rmt_model.encoder import Encoder, padding_bias
 from rmt_model.memory_cell import MemoryCell
 
-__all__ = ["SEGMENT_PLACE", "SegmentReading", "SpanReader"]
+__all__ = ["SEGMENT_MULTIPLE", "SEGMENT_PLACE", "SegmentReading", "SpanReader"]
 
 SEGMENT_PLACE = 64
 """Position of a segment's first token, however long the question is: equal segments are equal work."""
+SEGMENT_MULTIPLE = 64
+"""Segments are padded to a multiple of this when they are served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,6 @@ class SpanReader(nn.Module):
         count = asked.shape[1]
         places = torch.arange(1, 1 + count, device=device)
         told_places = SEGMENT_PLACE + torch.arange(told.shape[1], device=device)
-        told_places = told_places.clamp_max(encoder.config.max_position_embeddings - 1)  # beyond, all is padding
         type_0, type_1 = encoder.types.weight
         remembered = (memory @ self.from_memory + self.memory_places).to(dtype) + type_0
         inputs = torch.cat(

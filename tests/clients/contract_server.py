@@ -302,7 +302,7 @@ def add_answers(app: FastAPI, state: State) -> None:
                 "answer": f"about {session.read_bytes} bytes" if outcome(question) == "answered" else None,
                 "outcome": outcome(question),
                 "citations": citations(session),
-                "verified": None,
+                "verified": "dog" not in question if outcome(question) == "answered" else None,
                 "notice": "This text is made up." if b"made up" in session.text else None,
                 "guess": f"about {session.read_bytes} bytes",
                 "confidence": 0.5,
@@ -319,7 +319,9 @@ def add_answers(app: FastAPI, state: State) -> None:
         now = session.json()
         position = {"bytes": now["read_bytes"]} | {n: now[n] for n in ("tokens", "segments", "revision", "digest")}
         found = {"answers": answers, "position": position}
-        return Response(streamed(found), media_type="text/event-stream") if wanted.get("stream") else JSONResponse(found)
+        return (
+            Response(streamed(found), media_type="text/event-stream") if wanted.get("stream") else JSONResponse(found)
+        )
 
 
 def outcome(question: str) -> str:

@@ -20,9 +20,11 @@ from rich.console import Console
 
 from rmt_client import Client, Progress
 from rmt_client.cli import main
+from rmt_client.cli.answers import NOT_FOUND, NOT_SUPPORTED, place_of
+from rmt_client.cli.ask import as_questions
 from rmt_client.cli.progress import ProgressView, Rate
 from rmt_client.cli.trace import _drawn
-from rmt_client.models import MovementColumn, Movements, TimelinePoint
+from rmt_client.models import Citation, MovementColumn, Movements, TimelinePoint
 
 from .conftest import API_KEY
 from .faulty_proxy import FaultyProxy, LoseAnswer, Refuse
@@ -125,6 +127,160 @@ def test_snapshots(run: Run, book: Path, tmp_path: Path) -> None:
     assert snapshot in err
 
 
+STORY = "The key is in the drawer. A dog sleeps in the hall. Mary went to the garden. John stayed at home. The end."
+
+
+@pytest.fixture
+def story(client: Client) -> str:
+    """A session that has read one."""
+    session = client.create_session().id
+    client.read(session, STORY)
+    return session
+
+
+@pytest.mark.parametrize("how", [[], ["--stream"]], ids=["at once", "in words"])
+def test_a_pipe_gets_the_answer_alone(run: Run, story: str, how: list[str]) -> None:
+    assert run("ask", "Where is the key?", "-s", story, *how) == (0, f"about {len(STORY)} bytes\n", "")
+    assert run("ask", "Where is the zebra?", "-s", story, *how) == (0, "(not found)\n", "")
+    code, out, err = run("ask", "Summarise it.", "-s", story, *how)
+    assert (code, out, err) == (0, "(not supported)\n", f"{NOT_SUPPORTED}\n")
+
+
+def test_several_answers_in_a_pipe_are_lines(run: Run, story: str) -> None:
+    code, out, _ = run("ask", "Where?", "A zebra?", "-s", story)
+    assert (code, out.splitlines()) == (0, [f"Where?\tabout {len(STORY)} bytes", "A zebra?\t(not found)"])
+
+
+def test_all_of_an_answer_as_json(run: Run, story: str) -> None:
+    (answer,) = json.loads(run("ask", "Where is the key?", "-s", story, "--json")[1])["answers"]
+    assert (answer["outcome"], answer["notice"], len(answer["citations"])) == ("answered", None, 4)
+    assert answer["citations"][0]["quote"] == "The key is in the drawer."
+
+
+def test_a_question_needs_no_quotes(run: Run, story: str) -> None:
+    (answer,) = json.loads(run("ask", "Where", "is", "the", "key", "--session", story, "--json")[1])["answers"]
+    assert answer["question"] == "Where is the key"
+
+
+@pytest.mark.parametrize(
+    ("words", "questions"),
+    [
+        ([], []),
+        (["Where is Mary?"], ["Where is Mary?"]),
+        (["Where", "is", "Mary?"], ["Where is Mary?"]),
+        (["Where", "is", "New York"], ["Where is New York"]),
+        (["Where is Mary?", "Who is out?"], ["Where is Mary?", "Who is out?"]),
+        (["Where", "is", "Mary?", "Who", "is", "out"], ["Where is Mary?", "Who is out"]),
+        (["玛丽在哪里？", "谁?"], ["玛丽在哪里？", "谁?"]),
+    ],
+)
+def test_words_are_put_together_to_questions(words: list[str], questions: list[str]) -> None:
+    assert as_questions(words) == questions
+
+
+def test_options_of_a_search_reach_the_server(run: Run, story: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    plain = Client.ask_many
+
+    def ask_many(self: Client, *args: Any, **options: Any) -> Any:
+        asked.update(options)
+        return plain(self, *args, **options)
+
+    monkeypatch.setattr(Client, "ask_many", ask_many)
+    assert run("ask", "Where?", "-s", story, "--mode", "search", "-d", "doc_1", "-d", "doc_2")[0] == 0
+    assert (asked["mode"], asked["documents"]) == ("search", ["doc_1", "doc_2"])
+    assert run("ask", "Where?", "-s", story)[0] == 0
+    assert (asked["mode"], asked["documents"]) == (None, None)
+
+
+def test_a_notice_is_shown_once_and_beside_the_answers(run: Run, client: Client) -> None:
+    session = client.create_session().id
+    client.read(session, "All of this is made up.")
+    for questions in (["Where?"], ["Where?", "Who?"], ["Where?", "--stream"]):
+        code, out, err = run("ask", *questions, "-s", session)
+        assert (code, "made up" in out, err) == (0, False, "Note: This text is made up.\n")
+
+
+def on_terminal(client: Client, *args: str) -> str:
+    """What a person sees."""
+    ours, theirs = pty.openpty()
+    with start(client.url, *args, stdout=theirs) as command:
+        command.wait(20)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode().replace("\r\n", "\n")
+    os.close(ours)
+    return shown
+
+
+BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+
+@pytest.mark.parametrize("how", [[], ["--stream"]], ids=["at once", "in words"])
+def test_a_person_sees_where_an_answer_stands(client: Client, story: str, how: list[str]) -> None:
+    lines = on_terminal(client, "ask", "Where is the key?", "-s", story, *how).splitlines()
+    assert lines[0] == f"about {len(STORY)} bytes{DIM}  (50%){PLAIN}"
+    assert lines[1].rstrip() == f"  “The key is in the {BOLD}drawer{PLAIN}.”"
+    assert re.fullmatch(rf"  {re.escape(DIM)}document \w+, characters 0–25{re.escape(PLAIN)}\s*", lines[2])
+    assert lines[5].rstrip() == f"  “Mary went to the {BOLD}garden{PLAIN}.”"
+    assert len(lines) == 7  # three sentences of four
+    shown = on_terminal(client, "ask", "Where is the dog?", "-s", story, *how)
+    assert "(50%, not verified: the first quote alone does not give it)" in shown
+
+
+@pytest.mark.parametrize("how", [[], ["--stream"]], ids=["at once", "in words"])
+def test_a_person_sees_what_came_closest(client: Client, story: str, how: list[str]) -> None:
+    shown = on_terminal(client, "ask", "Where is the zebra?", "-s", story, *how)
+    lines = shown.splitlines()
+    assert lines[:2] == [NOT_FOUND, f"{DIM}Closest:{PLAIN}"]
+    assert re.sub("\x1b[^m]*m", "", lines[2]).rstrip() == "  “The key is in the drawer.”"
+    assert lines[2].startswith(f"  {DIM}")
+    assert on_terminal(client, "ask", "Summarise it", "-s", story, *how).startswith(NOT_SUPPORTED)
+
+
+def test_a_person_sees_the_guess_where_there_is_no_sentence(client: Client) -> None:
+    session = client.create_session().id
+    shown = on_terminal(client, "ask", "Where is the zebra?", "Who?", "-s", session)
+    assert shown.splitlines() == [
+        f"{BOLD}Where is the zebra?{PLAIN}",
+        NOT_FOUND,
+        f"{DIM}At best: about 0 bytes (50%){PLAIN}",
+        f"{BOLD}Who?{PLAIN}",
+        f"about 0 bytes{DIM}  (50%){PLAIN}",
+    ]
+
+
+def test_a_text_cannot_command_a_terminal(client: Client) -> None:
+    session = client.create_session().id
+    client.read(session, "The \x1b[31mred\nkey\x07 is in the drawer.")
+    shown = on_terminal(client, "ask", "Where is the key?", "-s", session)
+    assert "“The  [31mred key  is in the" in shown
+
+
+@pytest.mark.parametrize(
+    ("known", "place"),
+    [
+        ({}, "document doc_1, characters 1,204–1,310"),
+        ({"document": "book.txt", "page": 7, "section": "Keys"}, None),
+        ({"document_id": None, "start_char": None, "end_char": None}, "bytes 2,000–2,106 of the session's text"),
+    ],
+)
+def test_where_a_sentence_stands(known: dict[str, Any], place: str | None) -> None:
+    plain = {
+        "document_id": "doc_1",
+        "document": None,
+        "start": 2000,
+        "end": 2106,
+        "start_char": 1204,
+        "end_char": 1310,
+        "answer_start": 2010,
+        "answer_end": 2020,
+        "quote": "x" * 106,
+        "score": 1.0,
+    }
+    citation = Citation.from_json(plain | known)
+    assert place_of(citation) == (place or "document book.txt, page 7, section Keys, characters 1,204–1,310")
+
+
 def test_status(run: Run) -> None:
     code, out, _ = run("status")
     assert (code, out.split()[1:]) == (0, ["is", "ready"])
@@ -155,6 +311,8 @@ def test_keys(run: Run, locked_url: str, monkeypatch: pytest.MonkeyPatch) -> Non
         ["read", __file__, "--document", "d"],
         ["read", __file__, "--session", "s", "--focus", "f"],
         ["ask", "Where?"],
+        ["ask", "Where?", "--session", "s", "--mode", "guess"],
+        ["ask", "Where?", "Who?", "--session", "s", "--stream"],
         ["snapshots", "export", "n", "--json"],
         ["sessions", "create", "--metadata", "word"],
         ["sessions", "--limit", "3", "list"],

@@ -76,6 +76,7 @@ def test_what_is_not_given_is_not_sent() -> None:
     assert protocol.list_sessions(limit=5, after=None).request.params == {"limit": "5"}
     assert protocol.update_session("s", metadata=None, ttl_s=9, revision=3).request.headers == {"If-Match": '"3"'}
     assert protocol.ask("s", ["q"], None, lane=0).request.json == {"questions": ["q"], "lane": 0}
+    assert protocol.ask("s", ["q"], None, documents=["d"]).request.json == {"questions": ["q"], "documents": ["d"]}
     assert protocol.ask("s", ["q"], None).request.read_timeout_s is None
 
 
@@ -183,6 +184,10 @@ def test_answers_are_read_and_new_fields_ignored() -> None:
     assert answers.answers[0].answer == "garden"
     assert answers.answers[0].confidence == 0.5
     assert answers.answers[0].usage.completion_tokens == 1
+    assert answers.answers[0].outcome == "answered"
+    (citation,) = answers.answers[0].citations
+    assert citation.parts == ("Märy sits in the ", "garden", ". …")
+    assert (citation.document_id, citation.start_char, citation.page, citation.section) == ("d", 90, None, None)
     assert answers.position.revision == 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import subprocess
@@ -10,6 +11,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import rmt_client
 from rmt_client import AsyncClient, Client, Retry, protocol, resumable
@@ -122,6 +125,26 @@ def test_the_clients_have_everything_that_the_contract_has() -> None:
     for name in said:
         parameters = {one["name"] for one in contract[name].get("parameters", []) if one["in"] != "path"}
         assert (parameters | fields_of(contract[name])) - said[name] <= LEFT_OUT.get(name, set()), name
+
+
+@pytest.mark.parametrize(
+    ("model", "schema"),
+    [
+        (rmt_client.Answer, "AnswerBody"),
+        (rmt_client.Citation, "CitationBody"),
+        (rmt_client.Document, "DocumentBody"),
+        (rmt_client.Found, "SearchBody"),
+        (rmt_client.FoundPassage, "FoundPassageBody"),
+        (rmt_client.Position, "PositionBody"),
+        (rmt_client.Session, "SessionBody"),
+        (rmt_client.Snapshot, "SnapshotBody"),
+        (rmt_client.TimelinePoint, "TimelinePointBody"),
+        (rmt_client.Trace, "TraceBody"),
+    ],
+)
+def test_what_is_read_has_the_fields_of_the_contract(model: type, schema: str) -> None:
+    fields = {field.name for field in dataclasses.fields(model)}
+    assert fields == set(CONTRACT["components"]["schemas"][schema]["properties"])
 
 
 def test_every_public_name_is_listed_once_and_exists() -> None:

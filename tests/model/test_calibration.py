@@ -65,12 +65,30 @@ def test_it_is_read_from_the_checkpoint_and_changes_no_fingerprint(tiny_checkpoi
         '{"focus": {"slope": NaN}, "recall": {}}',
         '{"focus": {}, "recall": {}, "least": 0.9, "trusted": 0.5}',
         '{"focus": {}, "recall": {}, "least": -1}',
+        '{"focus": {}, "recall": {}, "search": 5}',
+        '{"focus": {}, "recall": {}, "search": {"slope": 0}}',
+        '{"focus": {}, "recall": {}, "rank_weight": "0.1"}',
+        '{"focus": {}, "recall": {}, "rank_weight": -0.1}',
+        '{"focus": {}, "recall": {}, "rank_weight": NaN}',
     ],
 )
 def test_a_damaged_one_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
     (tmp_path / CALIBRATION_FILE).write_text(text)
     with pytest.raises(CheckpointError, match=CALIBRATION_FILE):
         Calibration.of(tmp_path)
+
+
+def test_places_that_were_looked_up_have_a_curve_of_their_own(tmp_path: Path) -> None:
+    """A file from before there was one leaves their probabilities as they are."""
+    (tmp_path / CALIBRATION_FILE).write_text('{"focus": {"intercept": -1}, "recall": {"intercept": 1}}')
+    old = Calibration.of(tmp_path)
+    assert (old.search, old.rank_weight) == (Curve(), 0.0)
+    assert old.confidence(0.3, "search") == pytest.approx(0.3)
+    new = Calibration(Curve(0.9, -1.0), Curve(0.8, 0.1), search=Curve(0.7, 0.4), rank_weight=0.2)
+    (tmp_path / CALIBRATION_FILE).write_text(new.to_json())
+    assert Calibration.of(tmp_path) == new
+    assert new.confidence(0.5, "search") == pytest.approx(1 / (1 + math.exp(-0.4)))
+    assert [new.is_trusted(0.1, way) for way in ("focus", "recall", "search")] == [True, False, True]
 
 
 def write_results(folder: Path, fingerprint: str, *, absent: bool = True, samples: int = 400) -> None:

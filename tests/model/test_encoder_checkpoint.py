@@ -22,9 +22,7 @@ from rmt_model.span_engine import SpanEngine
 from rmt_model.span_reader import SpanReader
 from rmt_model.weights import own_weights, read_weights, write_weights
 
-TEXT = (
-    "Mary went to the bathroom. John moved to the hallway. Daniel travelled to the office, it was the worst of times. "
-)
+TEXT = "Mary went to the bathroom. John moved to the hallway. Daniel travelled to the office; the worst of times. "
 QUESTION = "Where is Mary?"
 
 
@@ -269,7 +267,7 @@ def test_weights_that_are_no_numbers(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "fields", "expected"),
     [
-        ("rmt.json", {"memory_tokens": 7}, ("memory_places", "[8, 128]", "[7, 128]")),
+        ("rmt.json", {"memory_tokens": 7}, ("cell.initial", "[8, 128]", "[7, 128]")),
         ("rmt.json", {"segment_tokens": 448}, ("448 tokens is too long for 512 positions",)),
         ("rmt.json", {"segment_tokens": 0}, ("segment_tokens",)),
         ("rmt.json", {"form": "coder"}, ("'form' must be",)),
@@ -291,7 +289,8 @@ def test_a_description_that_does_not_fit(
 def test_a_tokenizer_that_is_not_of_berts_form(directory: Path, tiny_tokenizer: Tokenizer) -> None:
     path = str(directory / "tokenizer.json")
     tiny_tokenizer.save(path)
-    refusal(directory, "not of BERT's form")
+    changed(directory, "config.json", vocab_size=400)
+    refusal(directory, "no [CLS]", "not of BERT's form")
     Tokenizer(models.WordPiece({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3}, unk_token="[UNK]")).save(path)
     refusal(directory, "[PAD] is not token 0")
     Tokenizer(models.WordPiece({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2}, unk_token="[UNK]")).save(path)
@@ -339,6 +338,6 @@ def test_a_failure_leaves_nothing_that_looks_whole(
 ) -> None:
     with torch.no_grad():
         reader.span_head.weight[0, 0] = value
-    with pytest.raises(CheckpointError, match="span_head.weight"):
+    with pytest.raises(CheckpointError, match=r"span_head\.weight"):
         save_encoder_checkpoint(directory, reader, word_pieces, config)
     refusal(directory, "rmt.json")

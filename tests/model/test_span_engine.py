@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,9 @@ MakeEngine = Callable[..., SpanEngine]
 
 
 def story(lane: int, sentences: int = 90) -> str:
-    """A document, another one for each lane."""
-    return "".join(SENTENCES[(number * number + lane * number + lane) % len(SENTENCES)] for number in range(sentences))
+    """A document, another one for each lane; numbers in it keep the scores of its places apart."""
+    rng = Random(lane)
+    return "".join(rng.choice(SENTENCES).replace(" ", f" {rng.randrange(10_000)} ", 1) for _ in range(sentences))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_a_lane_in_a_batch_reads_as_alone(engine: SpanEngine, lanes: int) -> Non
     sources = [engine.source(state) for state in states]
     slots = [engine.open(state.memory)[0] for state in states]
     for lane, source in enumerate(sources):
-        source.feed(story(lane, 40 + 20 * lane).encode())
+        source.feed(story(lane, 30 + 10 * lane).encode())
         source.finish_document()
     while any(source.waiting for source in sources):
         rows: list[LaneSegment] = []
@@ -106,19 +108,19 @@ def test_a_lane_in_a_batch_reads_as_alone(engine: SpanEngine, lanes: int) -> Non
     together = engine.memory(slots)
     engine.close(slots)
     for lane, found in enumerate(together):
-        alone = read(engine, story(lane, 40 + 20 * lane).encode(), None, focus=states[lane].focus).memory[0]
+        alone = read(engine, story(lane, 30 + 10 * lane).encode(), None, focus=states[lane].focus).memory[0]
         assert_close(found[:-1], alone[:-1])
         same_places(pointers_of(found[-1]), pointers_of(alone[-1]))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.integers(0, 6000), max_size=5), st.integers(0, 5))
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 4500), max_size=5), st.integers(0, 5))
 def test_any_cut_and_any_rest_give_the_same_memory_bit_for_bit(
     engine: SpanEngine, cuts: list[int], put_down: int
 ) -> None:
-    data = story(3, 200).encode()
+    data = story(3, 140).encode()
     wanted = read(engine, data, None, focus=FOCUS)
-    assert wanted.segments_read > 10
+    assert wanted.segments_read > 8
     borders = [0, *sorted(cuts), len(data)]
     pieces = [data[start:end] for start, end in pairwise(borders)]
     state = read(engine, *pieces[:put_down], focus=FOCUS)
@@ -153,13 +155,13 @@ def test_padding_is_no_text(engine: SpanEngine) -> None:
 
 
 def test_segments_as_long_as_the_positions_allow_are_read(make_engine: MakeEngine) -> None:
-    """They are padded to a length that has no positions: what pads needs none."""
-    sizes = {"max_position_embeddings": 64 + 97 + 1}
-    engine = make_engine(segment_tokens=97, sizes=sizes)
-    state = read(engine, story(0).encode(), None, focus=FOCUS)
-    assert state.segments_read > 5
-    with pytest.raises(CheckpointError, match="98 tokens is too long for 162 positions"):
-        make_engine(segment_tokens=98, sizes=sizes)
+    """Segments are padded, and what pads takes positions, too."""
+    sizes = {"max_position_embeddings": 64 + 128 + 1}
+    for segment_tokens in (65, 128):
+        engine = make_engine(segment_tokens=segment_tokens, sizes=sizes)
+        assert read(engine, story(0).encode(), None, focus=FOCUS).segments_read > 5
+    with pytest.raises(CheckpointError, match="129 tokens is too long for 193 positions"):
+        make_engine(segment_tokens=129, sizes=sizes)
 
 
 def test_a_segment_without_tokens_moves_nothing(engine: SpanEngine) -> None:
@@ -281,15 +283,17 @@ def test_windows_are_read_by_themselves(engine: SpanEngine) -> None:
     texts = [story(lane, 3) for lane in range(5)]
     windows = [Window(text, 1000 * (1 << 23) * number) for number, text in enumerate(texts)]
     found = engine.read_windows(FOCUS[0], [*windows, Window(" \n", 5)])
-    assert [len(some) for some in found] == [2] * 5 + [0]
-    for window, some in zip(windows, found, strict=False):
+    assert [len(one.pointers) for one in found] == [2] * 5 + [0]
+    question = len(engine.question(FOCUS[0]))
+    assert [one.tokens for one in found] == [question + len(engine.cutter.encode(text)) for text in (*texts, "")]
+    for window, some in zip(windows, [one.pointers for one in found], strict=False):
         quoted(
             engine,
             window.text.encode(),
             [replace(one, start=one.start - window.start, end=one.end - window.start) for one in some],
         )
         (alone,) = engine.read_windows(FOCUS[0], [window])
-        same_places(some, alone)
+        same_places(some, alone.pointers)
         fresh = read(engine, window.text.encode(), None, focus=FOCUS[:1])
         same_places(
             [replace(one, start=one.start - window.start, end=one.end - window.start) for one in some],
@@ -303,8 +307,8 @@ def test_windows_are_read_by_themselves(engine: SpanEngine) -> None:
 def test_an_engine_that_writes_finds_nothing_in_windows(tiny_checkpoint: Any, engine: SpanEngine) -> None:
     writes = Engine(load_checkpoint(tiny_checkpoint()), slots=2)
     windows = [Window("Mary went to the office.", 0)] * 2
-    assert list(read_windows(writes, "Who?", windows)) == [(), ()]
-    assert [len(some) for some in read_windows(engine, "Who?", windows)] == [2, 2]
+    assert [list(one.pointers) for one in read_windows(writes, "Who?", windows)] == [[], []]
+    assert [len(one.pointers) for one in read_windows(engine, "Who?", windows)] == [2, 2]
 
 
 # ---------------------------------------------------------------------------- questions
@@ -318,9 +322,9 @@ def test_an_engine_that_writes_finds_nothing_in_windows(tiny_checkpoint: Any, en
         ("\0\u200d", "no character that the model knows"),
         ("mary " * 49, "has 49 tokens; at most 48"),
         ("x" * 10_000_000, "has 10000000 characters; at most"),
-        ("mary " * 1_000_000, "at most"),
+        ("mary " * 50_000, "at most"),
     ],
-    ids=["empty", "blank", "nothing that is left", "long", "ten megabytes", "a million words"],
+    ids=["empty", "blank", "nothing that is left", "long", "ten megabytes", "many words"],
 )
 def test_what_cannot_be_asked_is_refused(engine: SpanEngine, question: str, complaint: str) -> None:
     state = engine.fresh_state(FOCUS)
@@ -373,8 +377,8 @@ def test_a_focus_answers_with_what_its_lane_found(engine: SpanEngine) -> None:
 
 def test_the_text_that_is_held_back_counts(engine: SpanEngine) -> None:
     """An answer covers every byte that was read: it is the one that the end of the document would give."""
-    data = story(3, 200).encode()
-    for cut in (40, 3500, 4700, len(data) - 3):
+    data = story(3, 150).encode()
+    for cut in (40, 4700, len(data) - 3):
         state = read(engine, data[:cut], focus=FOCUS)
         ended = read(engine, data[:cut], None, focus=FOCUS)
         assert state.tokenizer.held

@@ -66,7 +66,7 @@ def test_quotes_are_what_their_offsets_hold(pointing: Server, mode: str) -> None
     answer = pointing.ask(sid, asked, **({} if mode == "focus" else {"mode": mode}))
     assert answer["mode"] == {"auto": "search"}.get(mode, mode)
     assert answer["outcome"] == "answered"
-    assert answer["verified"] is None
+    assert answer["verified"] in (True, False)
     check_citations(pointing, sid, answer, documents)
 
 

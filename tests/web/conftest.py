@@ -1,5 +1,6 @@
 """A real browser, headless, for the web page."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -80,6 +81,21 @@ class Page:
             raise AssertionError(
                 f"{selector} does not say {words!r} but {self.text(selector)!r}; alert: {self.text('#alert')!r}"
             ) from None
+
+    def look(self, scheme: str, width: int) -> None:
+        """Show it light or dark, so many pixels wide."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def complaints(self, node_modules: Path) -> str:
+        """What axe says of it, as JSON: "[]" if nothing."""
+        self.driver.execute_script((node_modules / "axe-core" / "axe.min.js").read_text())
+        found = self.driver.execute_async_script(
+            "const done = arguments[0]; axe.run().then((found) => done(found.violations))"
+        )
+        return json.dumps([(one["id"], [node["html"] for node in one["nodes"]]) for one in found], indent=1)
 
     @property
     def sid(self) -> str:

@@ -11,7 +11,7 @@ import { Upload } from "./upload.js";
  * @typedef {Wire["SnapshotBody"]} Snapshot
  * @typedef {Wire["AnswerBody"]} Answer
  * @typedef {Wire["AnswersBody"]} Answers
- * @typedef {Wire["CitationBody"]} Citation A sentence that an answer stands in.
+ * @typedef {Wire["CitationBody"]} Citation A sentence that holds an answer.
  * @typedef {Wire["SearchBody"]} Found
  * @typedef {Omit<Partial<Wire["SearchRequest"]>, "query">} SearchOptions Fields as on the wire.
  * @typedef {Wire["TraceBody"]} Trace
@@ -20,7 +20,7 @@ import { Upload } from "./upload.js";
  * @typedef {Partial<Wire["SessionRequest"]>} SessionOptions Fields as on the wire, such as `focus` and `metadata`.
  * @typedef {Omit<Partial<Wire["AnswerRequest"]>, "question" | "questions" | "stream">} AskOptions Fields as on the wire.
  * @typedef {AskOptions & {onCitations?: (citations: Citation[]) => void, signal?: AbortSignal}} StreamOptions
- *   `onCitations`: called with the sentences that the answer stands in, before the `Answer`, which has them too.
+ *   `onCitations`: called with the sentences that hold the answer, before the `Answer`, which has them too.
  * @typedef {{limit?: number, after?: string}} PageOptions
  * @typedef {{id: string, kind: string, data: any}} Event
  *

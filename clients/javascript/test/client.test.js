@@ -122,7 +122,7 @@ test("questions are answered, at once and in words", async () => {
   await assert.rejects(rmt.askMany(session.id, []), UsageError);
 });
 
-test("sentences that an answer stands in are handed over before it", async () => {
+test("sentences that hold an answer are handed over before it", async () => {
   const citation = { document_id: "doc_1", quote: "Mary went to the garden.", start: 0, end: 24 };
   const result = { status: 200, headers: {}, body: { answers: [{ answer: "the garden", citations: [citation] }] } };
   const events = [

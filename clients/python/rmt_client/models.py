@@ -120,7 +120,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A sentence of the text that an answer stands in.
+    """A sentence of the text that holds an answer.
 
     Attributes:
         document_id: The document in which it stands; None where its record is no longer kept.
@@ -173,9 +173,9 @@ class Answer:
         answer: The answer; None where there is none.
         outcome: "answered"; "not_found": nothing that was read answers the question; or "not_supported": the question
             asks for what stands at no place of a text, such as a summary or a list.
-        citations: The sentences that the answer stands in, the best first; without an answer, what came closest. Empty
+        citations: The sentences that hold the answer, the best first; without an answer, what came closest. Empty
             where the text was not kept, or the checkpoint writes its answers instead of pointing at them.
-        verified: Whether the cited place alone gives the answer; None where that was not tried.
+        verified: Whether the first quote, read alone, gives the answer; None where there is no answer, or no quote.
         notice: What else there is to know, such as a text of an unusual kind.
         guess: What was found or decoded, also where that is not called an answer.
         confidence: How likely it is that the guess is right, 0 to 1.

@@ -2,8 +2,9 @@
 
 Two places of a text that say the same words in a row make an exercise: the sentence around one of them, the words
 masked, is the question; the other places are the answers. Source: Ram et al., "Few-Shot Question Answering by
-Pretraining Span Selection", arXiv 2101.00438 (recurring span selection). Half of the questions keep the masked sentence,
-the others are bent towards a question: the mask becomes who, when or what, and the sentence ends with a question mark.
+Pretraining Span Selection", arXiv 2101.00438 (recurring span selection). Half of the questions keep the masked
+sentence. The others are bent towards a question: the mask becomes who, when or what, and the sentence ends with a
+question mark.
 """
 
 import math

@@ -7,7 +7,7 @@ answered wrongly, whatever was said.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -26,6 +26,8 @@ _NEWTON_STEPS = 50
 _RIDGE = 1e-3
 _SMALLEST = 1e-9
 _RIGHT = 1.0
+_WAYS: tuple[Way, ...] = ("focus", "recall")
+"""How answers that are written are asked for; places that are looked up are an encoder's."""
 _COLOURS: Mapping[Way, str] = {"focus": "#0072B2", "recall": "#D55E00"}
 _STYLE = {"svg.fonttype": "none", "svg.hashsalt": "rmt", "font.size": 9}
 
@@ -72,8 +74,8 @@ def calibrate(folder: Path, fingerprint: str, *, least: float, trusted: float) -
     """
     files = [file for path in sorted(folder.glob("*.jsonl")) if (file := ResultsFile.read(path)) is not None]
     files = [file for file in files if file.series.fingerprint == fingerprint and _is_scored(file)]
-    curves = {way: _fitted(_Asked.of(files, way, odd=False), way, folder) for way in get_args(Way)}
-    asked = {way: int(_Asked.of(files, way, odd=False).right.size) for way in get_args(Way)}
+    curves = {way: _fitted(_Asked.of(files, way, odd=False), way, folder) for way in _WAYS}
+    asked = {way: int(_Asked.of(files, way, odd=False).right.size) for way in _WAYS}
     provenance: dict[str, Any] = {
         "fitted_to": asked,
         "results": sorted({_named(file.series) for file in files}),
@@ -88,7 +90,7 @@ def calibrate(folder: Path, fingerprint: str, *, least: float, trusted: float) -
 def table_of_calibration(calibration: Calibration, files: Sequence[ResultsFile]) -> str:
     """What the calibration does to answers that it was not fitted to."""
     lines = [f"{'way':8}{'answers':>9}{'right':>8}{'ECE before':>12}{'after':>8}   what is withheld"]
-    for way in get_args(Way):
+    for way in _WAYS:
         asked, curve = _Asked.of(files, way, odd=True), getattr(calibration, way)
         confidence = asked.confidence(curve)
         withheld = confidence < calibration.least
@@ -113,7 +115,7 @@ def plot_reliability(calibration: Calibration, files: Sequence[ResultsFile], pat
     with mpl.rc_context(_STYLE):
         sheet = Sheet(figsize=(9.0, 4.2), layout="constrained")
         sheet.suptitle(title, fontsize=9)
-        for axes, way in zip(sheet.subplots(1, 2, sharey=True), get_args(Way), strict=True):
+        for axes, way in zip(sheet.subplots(1, 2, sharey=True), _WAYS, strict=True):
             asked = _Asked.of(files, way, odd=True)
             confidence = asked.confidence(getattr(calibration, way))
             axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")

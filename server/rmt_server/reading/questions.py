@@ -15,8 +15,7 @@ from rmt_model.decoding import Decoding, Row
 from rmt_model.engine import Engine
 from rmt_model.errors import RmtModelError
 from rmt_model.lane_engine import EngineFullError, LaneEngine
-from rmt_model.pointers import Pointer
-from rmt_model.span_engine import Window
+from rmt_model.span_engine import Window, WindowReading
 from rmt_model.state import ReaderState
 from rmt_model.types import Prompt
 from rmt_server.errors import BusyError
@@ -88,7 +87,7 @@ class _Lookup:
 
     question: str
     windows: Sequence[Window]
-    found: "asyncio.Future[Sequence[Sequence[Pointer]]]"
+    found: "asyncio.Future[Sequence[WindowReading]]"
 
     def refuse(self, error: Exception) -> None:
         """Tell the caller that there is no answer."""
@@ -149,7 +148,7 @@ class QuestionQueue:
         self._count()
         return call.answers
 
-    def put_windows(self, question: str, windows: Sequence[Window]) -> "asyncio.Future[Sequence[Sequence[Pointer]]]":
+    def put_windows(self, question: str, windows: Sequence[Window]) -> "asyncio.Future[Sequence[WindowReading]]":
         """Queue stretches of a text to be read for a question; what is found comes by the future, as with `put`.
 
         Raises:
@@ -233,6 +232,7 @@ class QuestionQueue:
             lookup.refuse(error)
             return
         self._metrics.answer_seconds.observe(time.monotonic() - started_s)
+        self._metrics.answers.inc()
         if not lookup.found.done():
             lookup.found.set_result(found)
 

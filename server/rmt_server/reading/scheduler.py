@@ -12,8 +12,7 @@ from functools import partial
 
 from rmt_model.answering import Answer, Question
 from rmt_model.lane_engine import LaneEngine
-from rmt_model.pointers import Pointer
-from rmt_model.span_engine import Window
+from rmt_model.span_engine import Window, WindowReading
 from rmt_model.state import ReaderState
 from rmt_server.errors import BusyError
 from rmt_server.metrics import Metrics
@@ -128,7 +127,7 @@ class Scheduler:
             self._workroom.ring()
             return await answers
 
-    async def read_windows(self, question: str, windows: Sequence[Window]) -> Sequence[Sequence[Pointer]]:
+    async def read_windows(self, question: str, windows: Sequence[Window]) -> Sequence[WindowReading]:
         """The best places of some stretches of a text for a question, each read by itself; cancelling drops the call.
 
         Raises:

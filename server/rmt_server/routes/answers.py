@@ -21,7 +21,7 @@ def _answer_body(question: str, reply: Reply) -> AnswerBody:
         answer=generation.text if reply.outcome == "answered" else None,
         outcome=reply.outcome,
         citations=[CitationBody.of(one) for one in reply.citations],
-        verified=None,
+        verified=reply.verified,
         notice=reply.notice,
         guess=generation.text,
         confidence=answer.confidence,

@@ -44,6 +44,7 @@ class Reply:
         citations: The sentences that it stands in, the best first; where there is no answer, what came closest.
         supported: Whether the question asks for something that a place of the text can hold.
         notice: What else the caller should know.
+        verified: Whether the cited sentence, read alone, gives the answer; None where there is none.
     """
 
     answer: Answer
@@ -51,6 +52,7 @@ class Reply:
     citations: Sequence[Citation] = ()
     supported: bool = True
     notice: str | None = None
+    verified: bool | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -187,7 +189,7 @@ class Asking:
         if mode == "reread":
             lanes = await self._lanes_for(session, [question.text], listener)
             (answer,) = await self._scheduler.ask(lanes[normalised(question.text)], [question])
-            return await self._cited(session, Reply(answer, "reread"))
+            return await self._cited(session, question, Reply(answer, "reread"))
         is_focus = lane_of_focus(question.text, session.focus) is not None
         if mode == "recall" or (mode == "auto" and (is_focus or not cites)):
             state = ReaderState.from_bytes(stored.blob)
@@ -195,18 +197,21 @@ class Asking:
             (answer,) = await self._scheduler.ask(state, [question])
             reply = Reply(answer, "focus" if answer.way == "focus" else "recall")
             if answer.known or mode == "recall" or not cites:
-                return await self._cited(session, reply) if cites else reply
+                return await self._cited(session, question, reply) if cites else reply
         found = await self._evidence.find(session, question.text, manner.documents)
         reply = Reply(found.answer, "search", supported=not asks_for_more(question.text), notice=found.notice)
-        return await self._cited(session, reply)
+        return await self._cited(session, question, reply)
 
-    async def _cited(self, session: SessionRecord, reply: Reply) -> Reply:
-        """A reply with its sentences, and the answer as it is written there."""
+    async def _cited(self, session: SessionRecord, question: Question, reply: Reply) -> Reply:
+        """A reply with its sentences, the answer as it is written there, and whether the first sentence proves it."""
         citations = await self._citer.cite(session, reply.answer.pointers)
         if not citations:
             return reply
         written = replace(reply.answer.generation, text=citations[0].answer)
-        return replace(reply, answer=replace(reply.answer, generation=written), citations=citations)
+        reply = replace(reply, answer=replace(reply.answer, generation=written), citations=citations)
+        if reply.outcome != "answered":
+            return reply
+        return replace(reply, verified=await self._evidence.gives(question.text, citations[0]))
 
     async def _replies(
         self, session: SessionRecord, stored: StoredState, asked: Sequence[Question], mode: Mode, listener: Listener

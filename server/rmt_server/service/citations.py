@@ -12,6 +12,7 @@ __all__ = ["Citation", "Citer", "sentence_around", "trimmed"]
 MOST_QUOTE_CHARS = 480
 _CONTEXT_BYTES = 2048
 _STOP = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)|[。！？][」』”’）]*|\n")
+_BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _EDGE = " \t\r\n,;:.!?…。、，；：\"'“”‘’()[]«»"
 _PAIRS = {"(": ")", "[": "]", "“": "”", '"': '"', "«": "»"}
 
@@ -136,8 +137,13 @@ def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """A stretch without the punctuation and white space at its ends; a bracket that closes within it stays."""
-    first, last = start, end
+    """A stretch up to the first blank line, without the punctuation and white space at its ends.
+
+    A bracket that closes within it stays.
+    """
+    first = start + len(text[start:end]) - len(text[start:end].lstrip())
+    blank = _BLANK_LINE.search(text, first, end)
+    last = blank.start() if blank else end
     while first < last and text[first] in _EDGE and _PAIRS.get(text[first], "\0") not in text[first + 1 : last]:
         first += 1
     while last > first and text[last - 1] in _EDGE and not _closes(text[first:last]):

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from rmt_model.answering import Answer, pointed_answer
 from rmt_model.pointers import Pointer
-from rmt_model.span_engine import SpanEngine, Window
+from rmt_model.span_engine import SpanEngine, Window, WindowReading
 from rmt_server.errors import EmptyQuestionError
 from rmt_server.reading.scheduler import Scheduler
 from rmt_server.search.indexes import FoundPassage, Indexes
+from rmt_server.service.citations import Citation
 from rmt_server.store import SessionRecord
 
 __all__ = ["WINDOWS", "Evidence", "Notice", "asks_for_more", "best_pointers"]
@@ -123,21 +124,32 @@ class Evidence:
             passages = []
         stretches = [Window(one.text, one.start) for one in passages]
         read = await self._scheduler.read_windows(question, stretches) if stretches else []
-        weight = engine.checkpoint.calibration.rank_weight
-        weighed = [
-            replace(pointer, score=pointer.score - weight * math.log(passage.rank))
-            for passage, pointers in zip(passages, read, strict=True)
-            for pointer in pointers
-        ]
-        tokens = sum(len(one.text) for one in stretches) // 4
-        answer = pointed_answer(engine, best_pointers(weighed), way="search", prompt_tokens=tokens)
+        places = best_pointers(read, engine.checkpoint.calibration.rank_weight)
+        tokens = sum(one.tokens for one in read)
+        answer = pointed_answer(engine, places, way="search", prompt_tokens=tokens)
         return Found(answer, passages, notice_on("\n".join(one.text for one in passages)))
 
+    async def gives(self, question: str, citation: Citation) -> bool:
+        """Whether the cited sentence, read alone by an empty memory, gives its answer."""
+        (read,) = await self._scheduler.read_windows(question, [Window(citation.quote, citation.start)])
+        best = read.pointers[0] if read.pointers else None
+        return best is not None and best.start < citation.answer_end and citation.answer_start < best.end
 
-def best_pointers(pointers: Sequence[Pointer]) -> list[Pointer]:
-    """The best places, each once: passages share sentences."""
+
+def best_pointers(read: Sequence[WindowReading], rank_weight: float) -> list[Pointer]:
+    """The best places of passages that were read, each once: passages share sentences.
+
+    Args:
+        read: What each passage gave, the passage that matches best first.
+        rank_weight: See `rmt_model.calibration.Calibration`.
+    """
+    weighed = [
+        replace(pointer, score=pointer.score - rank_weight * math.log(rank))
+        for rank, reading in enumerate(read, 1)
+        for pointer in reading.pointers
+    ]
     kept: list[Pointer] = []
-    for pointer in sorted(pointers, key=lambda one: -one.score):
+    for pointer in sorted(weighed, key=lambda one: -one.score):
         near = not kept or kept[0].score - pointer.score <= _NEAR
         if near and len(kept) < _KEPT and not any(one.start < pointer.end and pointer.start < one.end for one in kept):
             kept.append(pointer)

@@ -1,5 +1,7 @@
 import { Answers } from "./answers.js";
+import { Finding } from "./finding.js";
 import { MemoryPicture } from "./picture.js";
+import { Reader } from "./reader.js";
 import { Snapshots } from "./snapshots.js";
 import { byId, count, element, inWords, size } from "./words.js";
 
@@ -27,7 +29,9 @@ export class SessionPage {
   constructor(app) {
     this.app = app;
     this.picture = new MemoryPicture(byId("picture"), (start, stop) => app.attempt(() => this.#showText(start, stop)));
+    this.reader = new Reader(app, this);
     this.answers = new Answers(app, this);
+    this.finding = new Finding(app, this);
     this.snapshots = new Snapshots(app, this);
     byId("more-file").addEventListener("change", (event) => this.#sendMore(event.target));
     byId("resume-file").addEventListener("change", (event) => this.#resume(event.target));
@@ -45,6 +49,22 @@ export class SessionPage {
     return this.#leaving.signal;
   }
 
+  /** Bytes of its text that have arrived. */
+  get acceptedBytes() {
+    return this.#session?.accepted_bytes ?? 0;
+  }
+
+  /** Whether some of its text is still to be sent or read. */
+  get isReading() {
+    return this.#session?.status === "reading" || this.#sending.has(this.id);
+  }
+
+  /** Whether a question was given before reading. @param {string} question */
+  isFocus(question) {
+    const bare = (words) => words.trim().toLowerCase().replace(/\s+/g, " ");
+    return this.#session?.focus.some((one) => bare(one) === bare(question)) ?? false;
+  }
+
   /** Shows no session. */
   leave() {
     this.#leaving.abort();
@@ -55,6 +75,7 @@ export class SessionPage {
     byId("place").hidden = true;
     byId("unfinished").hidden = true;
     this.picture.clear();
+    this.reader.leave(document);
     this.answers.clear();
     this.snapshots.clear();
     document.title = "rmt-server";
@@ -138,7 +159,7 @@ export class SessionPage {
   }
 
   #showProgress() {
-    const { accepted_bytes: accepted, read_bytes: read, tokens, segments, status } = this.#session;
+    const { accepted_bytes: accepted, read_bytes: read, tokens, segments } = this.#session;
     const sending = this.#sending.get(this.id);
     const total = Math.max(accepted + (sending ? sending.total - sending.sent : 0), 1);
     const bar = byId("progress");
@@ -147,7 +168,8 @@ export class SessionPage {
     const now = performance.now() / 1000;
     this.#speeds = [...this.#speeds.filter((one) => now - one.at < SPEED_S), { at: now, tokens }];
     const { at, tokens: before } = this.#speeds[0];
-    const reads = status === "reading" || sending !== undefined;
+    const reads = this.isReading;
+    byId("reading-hint").hidden = !reads;
     const facts = [
       reads ? `read ${size(read)} of ${size(total)}` : `read: ${size(read)}`,
       `${count(tokens)} tokens in ${count(segments)} segments`,
@@ -204,7 +226,7 @@ export class SessionPage {
 
   async #showText(start, stop, excerpt = "") {
     const chosen = ++this.#chosen;
-    const { text, start: first, end } = await this.#keptText(Math.max(start, stop - SHOWN_BYTES), stop);
+    const { text, start: first, end } = await this.keptText(Math.max(start, stop - SHOWN_BYTES), stop);
     if (chosen !== this.#chosen) return; // another place was chosen meanwhile
     byId("place-title").textContent = `Bytes ${count(first)} to ${count(end)}`;
     const at = excerpt ? text.indexOf(excerpt) : -1;
@@ -214,11 +236,11 @@ export class SessionPage {
         : [text.slice(0, at), element("mark", {}, excerpt), text.slice(at + excerpt.length)]),
     );
     byId("place").hidden = false;
-    byId("place-text").querySelector("mark")?.scrollIntoView({ block: "nearest" });
+    (byId("place-text").querySelector("mark") ?? byId("place")).scrollIntoView({ block: "nearest" });
   }
 
   /** What is kept of a part of the text: a fork has read something of the text that its snapshot came from. */
-  async #keptText(start, end) {
+  async keptText(start, end) {
     const { id, signal } = this;
     const text = (from) => this.app.client.getText(id, { start: from, end, signal });
     return text(start).catch((error) => {

@@ -21,6 +21,18 @@ export function percent(share) {
   return `${Math.round(100 * share)} %`;
 }
 
+/** How sure that is. @param {number} confidence 0 to 1 */
+export function sureness(confidence) {
+  if (confidence >= 0.9) return "Very likely right";
+  if (confidence >= 0.7) return "Likely right";
+  return confidence >= 0.5 ? "Perhaps right" : "Hardly more than a guess";
+}
+
+/** Tells a screen reader, when it has said what it is saying. @param {string} words */
+export function say(words) {
+  byId("heard").textContent = words;
+}
+
 /** What went wrong and what to do. @param {any} error */
 export function inWords(error) {
   return [error.message, error.hint].filter(Boolean).join(" ");

@@ -385,9 +385,11 @@ class AnswerBody(BaseModel):
         "not; `not_supported`: summaries, lists, translations and opinions stand at no place of a text."
     )
     citations: list[CitationBody] = Field(
-        description="Sentences that the answer stands in, the best first; without an answer, what came closest."
+        description="Sentences that hold the answer, the best first; without an answer, what came closest."
     )
-    verified: bool | None = Field(description="Whether the cited place alone gives the answer; null: not tried.")
+    verified: bool | None = Field(
+        description="Whether the first quote, read alone, gives the answer; null: there is none."
+    )
     notice: str | None = Field(description="What else there is to know, such as a text of an unusual kind.")
     guess: str = Field(description="What was found or decoded; with an answer, the same.")
     confidence: float = Field(

@@ -1,4 +1,4 @@
-"""How answers are shown: to a person with the sentences that they stand in, to a pipe alone."""
+"""How answers are shown: to a person with the sentences that hold them, to a pipe alone."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def _explain(answer: Answer) -> None:
 def _put_rest(answer: Answer) -> None:
     """Shows a person what stands behind an answer, and below it; or that there is none."""
     if answer.answer is not None:
-        typer.echo(typer.style(f"  ({answer.confidence:.0%})", dim=True))
+        unproven = ", not verified: the first quote alone does not give it" if answer.verified is False else ""
+        typer.echo(typer.style(f"  ({answer.confidence:.0%}{unproven})", dim=True))
         _put_quotes(answer.citations, dim=False)
         return
     typer.echo(NOT_SUPPORTED if answer.outcome == "not_supported" else NOT_FOUND)

@@ -63,7 +63,7 @@ def ask(
 ) -> None:
     """Ask a session; several questions are answered from one and the same position.
 
-    On a terminal each answer stands above the sentences that it was found in. A pipe gets the answer alone.
+    A terminal shows each answer above the sentences that hold it. A pipe gets the answer alone.
     """
     questions = as_questions(questions or [])
     options: AskOptions = {
