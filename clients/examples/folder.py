@@ -1,9 +1,8 @@
 """Question answering over a folder of files: which file says it, and where.
 
-    python clients/examples/folder.py FOLDER 'Where is Thaddeus?' 'What opens the narrow barrier?'
+    python clients/examples/folder.py FOLDER 'Who grants the licence?' 'When does the museum open?'
 
-Every text file is read once, with the questions as focuses: a lane of its own works for each of them. Then the file
-that is surest answers, and a trace shows the place. Where no file answers a question, it says so.
+All text files are documents of one session. Each answer says in which file it stands, where, and in which sentence.
 """
 
 import argparse
@@ -37,31 +36,26 @@ def main() -> int:
 
 
 def answer_all(rmt: Client, files: list[Path], questions: list[str]) -> None:
-    """Read every file, then answer each question from the one that is surest."""
-    sessions: dict[Path, str] = {}
+    """Send every file, then ask: search needs no reading, so nothing is waited for."""
+    session = rmt.create_session(ttl_s=3600)
     try:
-        for path in files:
-            sessions[path] = rmt.create_session(focus=questions, ttl_s=3600, metadata={"file": path.name}).id
-            rmt.read(sessions[path], path, wait=False)  # the server reads them side by side
-        answers = {path: rmt.ask_many(sid, questions).answers for path, sid in sessions.items()}
-        for number, question in enumerate(questions):
-            path = max(files, key=lambda path: answers[path][number].confidence)
-            show(rmt, path, sessions[path], question, answers[path][number])
+        sent = {rmt.read(session.id, path, wait=False).id: path for path in files}
+        for answer in rmt.ask_many(session.id, questions).answers:
+            show(answer, sent)
     finally:
-        for sid in sessions.values():
-            rmt.delete_session(sid)
+        rmt.delete_session(session.id)
 
 
-def show(rmt: Client, path: Path, sid: str, question: str, best: Answer) -> None:
-    """Print an answer with the place that it came from."""
-    if best.answer is None:
-        print(f"{question}\n  none of the files says")
+def show(answer: Answer, sent: dict[str, Path]) -> None:
+    """Print an answer with the place that it stands at."""
+    if answer.answer is None or not answer.citations:
+        print(f"{answer.question}\n  I did not find this.")
         return
-    trace = rmt.trace(sid, question, answer=best.answer)
-    place = "" if trace.bytes is None else f", bytes {trace.bytes[0]} to {trace.bytes[1]}"
-    print(f"{question}\n  {best.answer}  ({best.confidence:.0%}, {path.name}{place})")
-    if trace.excerpt:
-        print(f"  “{' '.join(trace.excerpt.split())}”")
+    best = answer.citations[0]
+    path = sent[best.document_id or ""]
+    place = f"{path.name}, characters {best.start_char} to {best.end_char}"
+    print(f"{answer.question}\n  {answer.answer}  ({answer.confidence:.0%}, {place})")
+    print(f"  \u201c{' '.join(best.quote.split())}\u201d")
 
 
 if __name__ == "__main__":

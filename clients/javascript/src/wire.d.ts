@@ -547,7 +547,7 @@ export interface components {
             answer: string | null;
             /**
              * Citations
-             * @description Sentences that the answer stands in, the best first; without an answer, what came closest.
+             * @description Sentences that hold the answer, the best first; without an answer, what came closest.
              */
             citations: components["schemas"]["CitationBody"][];
             /**
@@ -604,7 +604,7 @@ export interface components {
             usage: components["schemas"]["UsageBody"];
             /**
              * Verified
-             * @description Whether the cited place alone gives the answer; null: not tried.
+             * @description Whether the first quote, read alone, gives the answer; null: there is none.
              */
             verified: boolean | null;
         };

@@ -190,7 +190,7 @@ class Asking:
             lanes = await self._lanes_for(session, [question.text], listener)
             (answer,) = await self._scheduler.ask(lanes[normalised(question.text)], [question])
             return await self._cited(session, question, Reply(answer, "reread"))
-        is_focus = lane_of_focus(question.text, session.focus) is not None
+        is_focus = manner.documents is None and lane_of_focus(question.text, session.focus) is not None
         if mode == "recall" or (mode == "auto" and (is_focus or not cites)):
             state = ReaderState.from_bytes(stored.blob)
             self.require_own(state.fingerprint)

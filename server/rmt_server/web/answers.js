@@ -64,7 +64,8 @@ export class Answers {
     const [said, rest] = [element("p", { className: "said" }, "…"), element("div", { className: "rest" })];
     const entry = element("li", {}, element("p", { className: "asked" }, question), said, rest);
     entry.setAttribute("aria-busy", "true");
-    if (this.page.isReading && (mode === "recall" || mode === "reread" || (mode === "auto" && this.page.isFocus(question)))) {
+    const waits = mode === "recall" || mode === "reread" || (mode === "auto" && this.page.isFocus(question));
+    if (waits && this.page.isReading) {
       rest.append(element("p", { className: "quiet" }, "This waits until the text is read."));
     }
     byId("answers").prepend(entry);
@@ -109,8 +110,8 @@ export class Answers {
     const sure = element("p", { className: "sure quiet" });
     if (answer.outcome === "not_found") {
       const guess = answer.guess && !cited ? `: ${answer.guess}` : "";
-      const close = answer.guess ? `the best guess is ${percent(answer.confidence)} sure${guess}` : "nothing came close";
-      sure.append(`${LOOKED[answer.mode]}; ${close}`);
+      const best = `the best guess is ${percent(answer.confidence)} sure${guess}`;
+      sure.append(`${LOOKED[answer.mode]}; ${answer.guess ? best : "nothing came close"}`);
       return sure;
     }
     const meter = element("meter", { min: 0, max: 1, value: answer.confidence });

@@ -2,14 +2,14 @@ import { count, element } from "./words.js";
 
 const COMMON = new Set(
   (
-    "a about all an and any are as at be because been but by can could did do does for from had has have he her him his how " +
-    "i if in into is it its me my no not of on or our she so than that the their them then there these they this those to " +
-    "up us was we were what when where which who whom whose why will with would you your"
+    "a about all an and any are as at be because been but by can could did do does for from had has have he her him " +
+    "his how i if in into is it its me my no not of on or our she so than that the their them then there these they " +
+    "this those to up us was we were what when where which who whom whose why will with would you your"
   ).split(" "),
 );
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
-const UNSPACED =
-  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
+const SCRIPTS = ["Han", "Hiragana", "Katakana", "Hangul", "Thai", "Lao", "Khmer", "Myanmar"]; // often without spaces
+const UNSPACED = new RegExp(`[${SCRIPTS.map((script) => `\\p{Script=${script}}`).join("")}]`, "u");
 const ENDING = /(?:ing|ed|ies|es|ly|s|e|y)$/;
 const SHOWN_CHARS = 300;
 const BEFORE_CHARS = 70;
@@ -48,7 +48,8 @@ export function quoteOf({ quote, start, answer_start: from, answer_end: to }) {
 /** What of a passage matches a query best, its words marked. @param {string} text @param {string} query */
 export function snippetOf(text, query) {
   const found = wordsIn(text, query);
-  const around = (one) => found.filter((other) => other.from >= one.from && other.to <= one.from + SHOWN_CHARS - BEFORE_CHARS);
+  const behind = SHOWN_CHARS - BEFORE_CHARS;
+  const around = (one) => found.filter((other) => other.from >= one.from && other.to <= one.from + behind);
   const kinds = (one) => new Set(around(one).map((other) => other.stem)).size;
   const best = found.reduce((most, one) => (most && kinds(most) >= kinds(one) ? most : one), found[0]);
   const wanted = Math.max(0, (best?.from ?? 0) - BEFORE_CHARS);
@@ -99,7 +100,7 @@ function marked(text, found, from, to) {
   return [...parts, text.slice(at, to)].filter((part) => part !== "");
 }
 
-/** Where the words of a query are in a text: without case and accents, and with other endings, too, as the search has it. */
+/** Where the words of a query are in a text: like the search, without case and accents, and with other endings, too. */
 function wordsIn(text, query) {
   const asked = [...query.matchAll(WORD)].map(([word]) => folded(word));
   const telling = asked.filter((word) => !COMMON.has(word));
@@ -108,8 +109,10 @@ function wordsIn(text, query) {
   const pairs = new Set(wanted.filter((word) => UNSPACED.test(word)).flatMap(pairsOf));
   const found = [];
   for (const { 0: word, index } of text.matchAll(WORD)) {
-    if (UNSPACED.test(word)) found.push(...runsIn(word, pairs).map(([from, to]) => ({ from: index + from, to: index + to, stem: word })));
-    else if (stems.has(stemOf(folded(word)))) found.push({ from: index, to: index + word.length, stem: stemOf(folded(word)) });
+    const stem = stemOf(folded(word));
+    if (UNSPACED.test(word)) {
+      found.push(...runsIn(word, pairs).map(([from, to]) => ({ from: index + from, to: index + to, stem })));
+    } else if (stems.has(stem)) found.push({ from: index, to: index + word.length, stem });
   }
   return found;
 }
