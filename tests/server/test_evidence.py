@@ -196,6 +196,29 @@ def test_a_sentence_holds_its_answer(text: str, data: st.DataObject) -> None:
     assert start <= a <= b <= end
 
 
+BROKEN = """A "pass" statement is a null operation which does
+nothing at all when it is executed by the machine
+and is useful as a placeholder for code. Behind it
+comes more.
+
+10:02 Anna: I would rather meet in the long library on Tuesday
+10:03 Ben: The library is closed then, as it is on every Tuesday
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        ("nothing at all", BROKEN[: BROKEN.index(" Behind")]),
+        ("comes more", "Behind it\ncomes more."),
+        ("Tuesday", "10:02 Anna: I would rather meet in the long library on Tuesday"),
+    ],
+)
+def test_lines_of_a_broken_paragraph_are_one_sentence(answer: str, wanted: str) -> None:
+    start = BROKEN.index(answer)
+    assert BROKEN[slice(*sentence_around(BROKEN, start, start + len(answer)))] == wanted
+
+
 @pytest.mark.parametrize(
     ("answer", "wanted"),
     [

@@ -11,6 +11,10 @@ __all__ = ["Citation", "Citer", "sentence_around", "trimmed"]
 
 MOST_QUOTE_CHARS = 480
 _CONTEXT_BYTES = 2048
+_LEAST_BROKEN_CHARS = 45
+"""A shorter line was not broken at a width: it ends a sentence, a heading or an entry of a list."""
+_LINE_GOES_ON = re.compile(r"[ \t]*(?![^\s:]{1,40}:\s)(?:[^\W\d_]|[\"'“‘(])")
+"""How the next line of a broken paragraph begins: with a word, and not with `Name:`."""
 _STOP = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)|[。！？][」』”’）]*|\n")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _EDGE = " \t\r\n,;:.!?…。、，；：\"'“”‘’()[]«»"
@@ -117,23 +121,31 @@ _CONTINUATIONS = [bytes((byte,)) for byte in range(0x80, 0xC0)]
 
 
 def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
-    """The sentence or line around a stretch of a text, without white space at its ends; at most 480 characters more."""
-    first = max((found.end() for found in _STOP.finditer(text, 0, start)), default=0)
-    stop = _STOP.search(text, max(start, end - 1))
-    last = stop.end() if stop else len(text)
+    """The sentence around a stretch of a text, without white space at its ends; at most 480 characters more.
+
+    A line ends a sentence unless it is one of a paragraph that was broken at a width.
+    """
+    first = max((found.end() for found in _STOP.finditer(text, 0, start) if _ends_sentence(text, found)), default=0)
+    stops = (found.end() for found in _STOP.finditer(text, max(start, end - 1)) if _ends_sentence(text, found))
+    last = max(end, next(stops, len(text)))
     if last - first > MOST_QUOTE_CHARS + end - start:
         margin = MOST_QUOTE_CHARS // 2
-        first, last = _at_word(text, max(first, start - margin)), min(last, end + margin)
-        last = (
-            max(end, text.rfind(" ", end, last))
-            if last < len(text) and not text[last - 1 : last + 1].isspace()
-            else last
-        )
+        first = _at_word(text, max(first, start - margin), start)
+        last = max(end, text.rfind(" ", end, min(last, end + margin)))
     while first < start and text[first].isspace():
         first += 1
     while last > end and text[last - 1].isspace():
         last -= 1
     return first, last
+
+
+def _ends_sentence(text: str, stop: re.Match[str]) -> bool:
+    """Whether a stop is one: a line's end within a broken paragraph is none."""
+    if stop[0] != "\n":
+        return True
+    at = stop.start()
+    line = text[text.rfind("\n", 0, at) + 1 : at]
+    return len(line.strip()) < _LEAST_BROKEN_CHARS or _LINE_GOES_ON.match(text, at + 1) is None
 
 
 def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
@@ -156,12 +168,12 @@ def _closes(text: str) -> bool:
     return any(text[-1] == closing and opening in text[:-1] for opening, closing in _PAIRS.items())
 
 
-def _at_word(text: str, at: int) -> int:
-    """The beginning of the next word, unless one begins here."""
+def _at_word(text: str, at: int, limit: int) -> int:
+    """The beginning of the next word, unless one begins here; `limit` at most."""
     if at == 0 or text[at - 1].isspace():
         return at
-    space = text.find(" ", at)
-    return at if space < 0 else space + 1
+    space = text.find(" ", at, limit)
+    return limit if space < 0 else space + 1
 
 
 def _torn_bytes(data: bytes) -> int:
