@@ -156,7 +156,7 @@ def unanswerable_cases(passages: Sequence[Passage], most: int) -> Iterator[Case]
     for group in ("foreign", "paragraph out"):
         for _ in range(most):
             passage = rng.choice(passages)
-            asked = rng.choice(passage.questions)
+            asked = rng.choice([one for one in passage.questions if one.spans])
             other = rng.choice([one for one in passages if one is not passage]) if group == "foreign" else passage
             text = other.text if group == "foreign" else _without(passage.text, asked.spans[0][0])
             yield Case(group, asked.text, (), text)

@@ -21,6 +21,7 @@ _PAGES = {
     "CHANGELOG.md": "changes.md",
     "CONTRIBUTING.md": "contributing.md",
     "clients/javascript/README.md": "javascript.md",
+    _CARD.format("rmt-minilm"): "card-minilm.md",
     _CARD.format("rmt-smollm2-small"): "card-small.md",
     _CARD.format("rmt-smollm2-135m"): "card-large.md",
 }

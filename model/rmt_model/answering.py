@@ -241,8 +241,16 @@ def _pointed(engine: SpanEngine, state: ReaderState, questions: Sequence[Questio
     answers: list[list[Answer]] = [[] for _ in questions]
     for (number, lane), way, row in zip(asked, ways, read[:, -1], strict=True):
         taken = len(ids[number]) + tokens
-        answers[number].append(pointed_answer(engine, pointers_of(row), way=way, lane=lane, prompt_tokens=taken))
+        pointers = _latest_first(pointers_of(row), engine.checkpoint.calibration.as_likely)
+        answers[number].append(pointed_answer(engine, pointers, way=way, lane=lane, prompt_tokens=taken))
     return Pointed([_surest(some) for some in answers])
+
+
+def _latest_first(pointers: list[Pointer], as_likely: float) -> list[Pointer]:
+    """The same places; of those that are about as likely as the best one, the last in the text comes first."""
+    likely = [one for one in pointers if pointers[0].score - one.score <= as_likely]
+    latest = max(likely, key=lambda one: one.start, default=None)
+    return pointers if latest is None else [latest, *(one for one in pointers if one is not latest)]
 
 
 def _chance(score: float) -> float:

@@ -64,6 +64,8 @@ class Calibration:
         trusted: From this confidence on `auto` believes what was recalled.
         provenance: How it was measured.
         search: The curve for answers from places that were looked up.
+        as_likely: Of the places that a focus found, those that are behind the best by no more than this, in logits,
+            count as equally likely: the last one of them in the text answers, so that what is told later holds.
         rank_weight: How much less such a place counts, in logits, for each time that its rank is e times as large.
     """
 
@@ -74,12 +76,15 @@ class Calibration:
     provenance: dict[str, Any] = field(default_factory=dict)
     search: Curve = Curve()
     rank_weight: float = 0.0
+    as_likely: float = 0.0
 
     def __post_init__(self) -> None:
         _require(_is_number(self.least) and _is_number(self.trusted), "least and trusted must be numbers")
         _require(0 <= self.least <= self.trusted <= 1, "0 <= least <= trusted <= 1 must hold")
         _require(isinstance(self.provenance, dict), "provenance must be an object")
-        _require(_is_number(self.rank_weight) and self.rank_weight >= 0, "rank_weight must be a number from 0 on")
+        for name in ("rank_weight", "as_likely"):
+            value = getattr(self, name)
+            _require(_is_number(value) and value >= 0, f"{name} must be a number from 0 on")
 
     def confidence(self, probability: float, way: Way) -> float:
         """How likely it is that an answer is right, 0 to 1."""

@@ -32,9 +32,8 @@ _WELCOME = """
 Ready at {url}, a page for browsers; documentation under {url}/docs. Try, in another terminal:
 
     export RMT_URL={url}
-    SESSION=$({{ cat README.md; echo 'The gloomy badge opens the narrow barrier.'; cat LICENSE; }} |
-        .venv/bin/rmt read - --focus 'What opens the narrow barrier?')
-    .venv/bin/rmt ask 'What opens the narrow barrier?' --session $SESSION
+    SESSION=$(.venv/bin/rmt read LICENSE)
+    .venv/bin/rmt ask 'Who grants me a copyright license?' --session $SESSION
 
 """
 

@@ -15,7 +15,7 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 @pytest.fixture
 def serving(start_process: ProcessFactory) -> ServerProcess:
     """The server as `make serve` starts it, with the default checkpoint."""
-    return start_process(checkpoint="rmt-smollm2-small").wait_until_ready()
+    return start_process(checkpoint="auto").wait_until_ready()
 
 
 def blocks(document: Path, language: str) -> list[str]:
