@@ -19,9 +19,9 @@ import httpx
 from rmt_client import Answer, Client, RmtError, Session
 
 _FACT, _QUESTION, _SAID = (
-    "The gloomy badge opens the narrow barrier.",
-    "What opens the narrow barrier?",
-    "gloomy badge",
+    "Margaret Holloway has owned the boathouse since 1987.",
+    "Who owns the boathouse?",
+    "Margaret Holloway",
 )
 _FIRST, _PROXY, _PROMETHEUS = "http://127.0.0.1:8080", "http://127.0.0.1:8000", "http://127.0.0.1:9090"
 _LONG_BYTES = 160_000
@@ -169,7 +169,7 @@ def _is_locked_up(stack: Stack) -> None:
     code = (
         "import os, pathlib, tempfile; assert os.getuid() == 10001; tempfile.TemporaryFile()\n"
         "assert 'CapEff:\\t0000000000000000' in pathlib.Path('/proc/self/status').read_text()\n"
-        "for place in ('/', '/opt/rmt', '/opt/cache', '/home'):\n"
+        "for place in ('/', '/opt/rmt', '/home'):\n"
         "    try: pathlib.Path(place, 'x').touch()\n"
         "    except OSError: continue\n"
         "    raise AssertionError(place)\n"

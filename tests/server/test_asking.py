@@ -44,7 +44,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two answers are the same, but for rounding, lane and mode."""
     numbers = ("confidence", "probability", "margin")
     assert [one[name] for name in numbers] == pytest.approx([other[name] for name in numbers], rel=1e-2, abs=1e-6)
-    names = ("question", "answer", "guess", "reason", "finish_reason", "usage")
+    names = ("question", "answer", "guess", "outcome", "finish_reason", "usage")
     return [one[name] for name in names] == [other[name] for name in names]
 
 

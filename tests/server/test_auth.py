@@ -17,7 +17,7 @@ from rmt_server.auth import SCOPES as EVERY_SCOPE
 from rmt_server.auth import new_key
 from rmt_server.openai.errors import is_openai
 from rmt_server.redis_process.server import EmbeddedRedis
-from rmt_server.routes import answers, documents, events, health, openai, sessions, snapshots, traces
+from rmt_server.routes import answers, documents, events, health, openai, search, sessions, snapshots, traces
 from rmt_server.routes.page import PAGE_PATHS
 from rmt_server.routes.scopes import OPEN_PATHS, SCOPES
 
@@ -59,7 +59,7 @@ def dump(server: EmbeddedRedis) -> dict[bytes, bytes]:
 
 
 def test_every_route_has_a_scope() -> None:
-    routers = (answers, documents, events, health, openai, sessions, snapshots, traces)
+    routers = (answers, documents, events, health, openai, search, sessions, snapshots, traces)
     routes = [route for noun in routers for route in noun.router.routes]
     assert all(isinstance(route, APIRoute) for route in routes)
     assert {f"{method} {route.path}" for route in routes for method in route.methods} == SCOPES.keys()

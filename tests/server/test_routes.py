@@ -285,7 +285,7 @@ def test_one_call_with_a_form(server: Server) -> None:
 def test_questions_one_and_many(server: Server) -> None:
     sid = server.read(DATA, focus=["Where is Mary?", "Who?"])
     one = server.ask(sid, "Who?")
-    assert (one["mode"], one["lane"], one["question"]) == ("recall", 1, "Who?")
+    assert (one["mode"], one["lane"], one["question"]) == ("focus", 1, "Who?")
     assert 0 < one["confidence"] <= 1
     assert one["finish_reason"] in ("stop", "length")
     session = server.look(sid)
