@@ -3,8 +3,8 @@
     python -m benchmarks.calibrate_reading DATA --checkpoint DIR [--most 200]
 
 Questions about held-out articles, stories, papers and chats, and questions whose answer is not in the text, are asked
-as the server asks. Every second text fits: the weight of a place's rank, the curves from scores to confidence, and the
-least confidence that counts as an answer. The others tell the expected calibration error, in ten bins.
+as the server asks. Every second text fits the weight of a place's rank and the curves from scores to confidence; the
+others tell the expected calibration error, in ten bins. An answer counts as one where it is likelier right than wrong.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from rmt_model.checkpoint import find_checkpoint
 from rmt_model.data.corpora import read_fairytales, read_molweni, read_squad
 from rmt_model.data.passages import Passage
 from rmt_model.encoder_checkpoint import load_encoder_checkpoint
+from rmt_model.errors import QuestionError
 from rmt_model.evaluation.scoring import token_f1
 from rmt_model.pointers import Pointer
 from rmt_model.span_engine import SpanEngine, WindowReading
@@ -33,8 +34,10 @@ from rmt_server.service.evidence import WINDOWS, best_pointers
 _RIGHT_F1 = 0.5
 """An answer that shares so much with an accepted one counts as right here."""
 _WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
-_RIGHT_WITHHELD = 0.08
+_LEAST = 0.5
+_AS_LIKELY = 1.0
 _BINS = 10
+_LONGEST_QUESTION_CHARS = 160
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def fitted(scores: Sequence[float], right: Sequence[bool]) -> Curve:
         return value
 
     optimizer.step(loss)
-    return Curve(round(abs(float(slope)), 4), round(float(intercept), 4))
+    return Curve(round(abs(float(slope.detach())), 4), round(float(intercept.detach()), 4))
 
 
 def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> float:
@@ -112,26 +115,29 @@ def look_up(engine: SpanEngine, cases: Sequence[Case]) -> list[Asked]:
             texts[case.text] = (IndexedText(case.text), len(texts) % 2 == 0)
         text, fits = texts[case.text]
         windows = text.windows(case.question, WINDOWS)
-        asked.append(Asked(case, text, engine.read_windows(case.question, windows) if windows else [], fits))
+        try:
+            asked.append(Asked(case, text, engine.read_windows(case.question, windows), fits))
+        except QuestionError:  # too long to be asked
+            continue
     return asked
 
 
-def search_curve(asked: Sequence[Asked], weight: float) -> tuple[Curve, float, dict[str, float]]:
-    """The curve of answers from places that were looked up, the least confidence, and how well both hold."""
+def search_curve(asked: Sequence[Asked], weight: float) -> tuple[Curve, dict[str, float]]:
+    """The curve of answers from places that were looked up, and how well it holds."""
     rows = [(one, best_pointers(one.read, weight)) for one in asked]
     found = [(one.fits, places[0].score, f1_of(one, places) >= _RIGHT_F1) for one, places in rows if places]
     fitting, testing = ([one for one in found if one[0] == fits] for fits in (True, False))
     curve = fitted([score for _, score, _ in fitting], [right for _, _, right in fitting])
-    sure = sorted(curve.confidence(chance(score)) for _, score, right in fitting if right)
-    least = round(sure[int(_RIGHT_WITHHELD * len(sure))], 3)
     error = calibration_error([curve.confidence(chance(s)) for _, s, _ in testing], [right for *_, right in testing])
-    return curve, least, {"n": len(testing), "expected calibration error": round(float(error), 4)}
+    return curve, {"n": len(testing), "expected calibration error": round(float(error), 4)}
 
 
 def focus_curve(engine: SpanEngine, cases: Sequence[Case]) -> tuple[Curve, dict[str, float]]:
     """The curve of answers of a lane that has read the whole text for its question."""
     scores, right = [], []
     for case in cases:
+        if len(case.question) > _LONGEST_QUESTION_CHARS:
+            continue
         text = IndexedText(case.text)
         places = focused(engine, text, case.question, 0).pointers
         if places:
@@ -163,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cases += sorted(unanswerable_cases(passages[name], options.most // 4), key=lambda one: one.text)
     asked = look_up(engine, cases)
     weight = best_weight([one for one in asked if one.fits])
-    search, least, held = search_curve(asked, weight)
+    search, held = search_curve(asked, weight)
     short = [case for case in cases if len(case.text) < 30_000]
     focus, focus_held = focus_curve(engine, short[:: max(1, len(short) // (3 * options.focused))])
     provenance = {
@@ -172,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "search": held,
         "focus": focus_held,
     }
-    calibration = Calibration(focus, focus, least, max(least, 0.9), provenance, search, weight)
+    calibration = Calibration(focus, focus, _LEAST, 0.9, provenance, search, weight, _AS_LIKELY)
     (directory / CALIBRATION_FILE).write_text(calibration.to_json())
     sys.stdout.write(f"{json.dumps(json.loads(calibration.to_json()), indent=1)}\n")
     return 0

@@ -24,7 +24,8 @@ from rmt_model.unicode import whole_characters
 
 __all__ = ["MOST_QUESTION_TOKENS", "SpanEngine", "SpanSegment", "Window", "WindowReading"]
 
-MOST_QUESTION_TOKENS = 48
+MOST_QUESTION_TOKENS = 62
+"""With [CLS] and [SEP] they fill the places in front of the segment's."""
 _MOST_QUESTION_CHARS = 64 * MOST_QUESTION_TOKENS
 _QUESTION_MULTIPLE = 16
 _MOST_HELD_CHARS = 64 * 1024
