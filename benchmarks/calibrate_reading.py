@@ -35,7 +35,7 @@ _RIGHT_F1 = 0.5
 """An answer that shares so much with an accepted one counts as right here."""
 _WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 _LEAST = 0.5
-_AS_LIKELY = 1.0
+_AS_LIKELY = 3.0
 _BINS = 10
 _LONGEST_QUESTION_CHARS = 160
 

@@ -4,6 +4,8 @@
 
 The focuses work while the log is read, so looking costs nothing but one short answer each, however long the log has
 grown. It ends with Ctrl-C, or when the log has not grown for `--idle-s` seconds.
+
+Facts that change are what `rmt-smollm2-small` is trained on: serve it with `RMT_CHECKPOINT=rmt-smollm2-small`.
 """
 
 import argparse

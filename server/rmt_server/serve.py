@@ -33,7 +33,7 @@ Ready at {url}, a page for browsers; documentation under {url}/docs. Try, in ano
 
     export RMT_URL={url}
     SESSION=$(.venv/bin/rmt read LICENSE)
-    .venv/bin/rmt ask 'Who grants me a copyright license?' --session $SESSION
+    .venv/bin/rmt ask 'What must I give to recipients of the Work?' --session $SESSION
 
 """
 

@@ -162,5 +162,5 @@ def test_wrong_usage_of_the_command(server: Server, sid: str) -> None:
     for arguments in (["a?", "b?", "--stream"], ["a?", "--stream", "--json"], ["a?", "--stream", "--timeout", "3"]):
         assert rmt_command(server, "ask", *arguments, "--session", sid).returncode == 2
     refused = rmt_command(server, "ask", "a?", "--session", sid, "--mode", "guess")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "mode" in refused.stderr

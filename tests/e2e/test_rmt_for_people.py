@@ -50,7 +50,7 @@ def test_a_person_is_asked_for_questions(server: Server, home: Path) -> None:
         assert command.stdout is not None
         os.write(ours, f"{QUESTION}\n".encode())
         answer = server.ask(sid, QUESTION, max_tokens=4)
-        wanted = answer["answer"] if answer["answer"] is not None else "(not in the document)"
+        wanted = answer["answer"] if answer["answer"] is not None else "(not found)"
         said = ""
         while wanted not in said:
             piece = command.stdout.read(1)
