@@ -7,12 +7,12 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check audit format openapi docs bench load faults fuzz containers clean
+.PHONY: help install backbone demo serve test check audit format openapi docs bench load faults fuzz containers clean
 
 help: ## show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-install: .venv/installed ## create .venv with everything, and fetch the backbone; TORCH_INDEX: pip's index for PyTorch
+install: .venv/installed ## create .venv with everything; TORCH_INDEX: pip's index for PyTorch
 
 .venv/installed: constraints.txt pyproject.toml model/pyproject.toml server/pyproject.toml clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -23,17 +23,19 @@ install: .venv/installed ## create .venv with everything, and fetch the backbone
 	$(PIP) install --upgrade pip
 	$(PIP) install --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) install -e 'model[train]' -e 'server[embedded,otel,ray]' -e clients/python --group dev
-	$(BIN)/rmt-model pull
 	@touch $@
 
-demo: install ## read a long text with facts hidden in it, and answer questions: three to seven minutes
+demo: install ## read a real long text and answer ordinary questions about it: a minute or two
 	$(BIN)/python clients/demo/demo.py
 
 serve: install ## start the service for real use
 	@$(BIN)/rmt-server serve
 
-test: install ## run all tests
+test: backbone ## run all tests
 	$(BIN)/python -m pytest -q
+
+backbone: install ## fetch the backbone of the decoder checkpoints, which tests and benchmarks load: once
+	@$(BIN)/rmt-model pull
 
 check: install ## lint, types, import arrows, wire contract, documentation: what CI checks
 	$(BIN)/ruff check .
@@ -57,7 +59,7 @@ format: install ## format the code
 openapi: install ## write docs/openapi.json anew
 	$(BIN)/rmt-server openapi > docs/openapi.json
 
-bench: install ## measure all there is to measure; nothing else should run meanwhile: three quarters of an hour
+bench: backbone ## measure all there is to measure; nothing else should run meanwhile: three quarters of an hour
 	$(BIN)/python -m benchmarks
 
 load: install ## 200 sessions that send and ask for two minutes
@@ -67,7 +69,7 @@ faults: install ## kill, stop and cut everything in hundreds of random runs: not
 	$(BIN)/python -m tests.faults.campaign --fsync always --runs 200
 	$(BIN)/python -m tests.faults.campaign --fsync everysec --runs 60
 
-fuzz: install ## a million random inputs for the importer, the tokenizer and the uploads, each: an hour
+fuzz: backbone ## a million random inputs for the importer, the tokenizer and the uploads, each: an hour
 	$(BIN)/python -m tests.fuzz.importer
 	$(BIN)/python -m tests.fuzz.tokenizer
 	$(BIN)/python -m tests.fuzz.uploads

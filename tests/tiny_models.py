@@ -260,7 +260,7 @@ def tiny_encoder_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Directo
 
 @pytest.fixture(scope="session")
 def smollm2_tokenizer() -> Tokenizer:
-    """The real tokenizer of the backbone that `make install` pulls."""
+    """The real tokenizer of the backbone that `make backbone` pulls."""
     from rmt_model.backbone import load_tokenizer
     from rmt_model.errors import CheckpointError
     from rmt_model.pull import pull
