@@ -8,7 +8,7 @@ that is shorter: however the bytes were cut, the segments are the same.
 import re
 from codecs import utf_8_decode
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,16 +107,6 @@ class SegmentCutter:
         encoding = self._tokenizer.encode(text[: 2 * VIEW_CHARS], add_special_tokens=False)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         return _segment(text, encoding.ids[: self.segment_tokens], offsets, start)
-
-    def all(self, text: str, start: int) -> Iterator[TextSegment]:
-        """All segments of a text that is whole."""
-        at = 0
-        while (
-            segment := self.first(text[at : at + VIEW_CHARS + 1], start, whole=at + VIEW_CHARS + 1 >= len(text))
-        ) is not None:
-            yield segment
-            at += segment.chars
-            start = segment.end
 
     def _cut(self, view: str, offsets: NDArray[np.int64]) -> int:
         """How many characters of a view are its first segment: whole sentences, else words, that fit into it.

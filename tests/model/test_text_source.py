@@ -202,13 +202,6 @@ def test_the_tokens_of_a_segment_are_those_of_its_text_and_lie_in_it_in_order(
         assert not len(segment) or (segment.starts[0] >= 0 and segment.ends[-1] <= segment.size_bytes)
 
 
-@settings(max_examples=60, deadline=None)
-@given(TEXTS, st.sampled_from([40, 80]))
-def test_a_whole_text_is_cut_as_it_is_when_it_streams(cutter: SegmentCutter, text: str, view: int) -> None:
-    with a_view_of(view):
-        assert [place(one) for one in cutter.all(text, 0)] == [place(one) for one in segments_of(cutter, text)]
-
-
 @pytest.mark.parametrize("length", [VIEW_CHARS - 1, VIEW_CHARS, VIEW_CHARS + 1, 2 * VIEW_CHARS, 2 * VIEW_CHARS + 1])
 @pytest.mark.parametrize("unit", ["Mary went. ", "x", " ", "é🐘 "])
 def test_at_the_borders_of_the_view(wide: SegmentCutter, unit: str, length: int) -> None:

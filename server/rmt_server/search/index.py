@@ -161,7 +161,7 @@ class PassageIndex:
             return
         if self._writer is None:
             self._writer = self._index.writer(_HEAP_BYTES, 1)
-        # By a query: a term of a whole number deletes nothing in tantivy-py 0.27.
+        # By a query: a term of an unsigned field deletes nothing in tantivy-py 0.27.0; findings has the script.
         unfinished = Query.range_query(self._schema, _NUMBER, FieldType.Unsigned, self._final, None)
         self._writer.delete_documents_by_query(unfinished)
         del self._places[self._final * _PLACE_NUMBERS :]
