@@ -543,7 +543,7 @@ def pointing(**fields: float) -> NDArray[np.float32]:
         ({"tokenizer": TokenizerState(held="é" * 2500, undecoded=b"\xc3")}, "holds back more text"),
         ({"tokenizer": TokenizerState(held="x" * 70_000), "bytes_read": 80_000}, "more than 65536 characters"),
         ({"focus": ("",)}, "focus"),
-        ({"focus": ("mary " * 49,)}, "focus"),
+        ({"focus": ("mary " * 63,)}, "focus"),
     ],
 )
 def test_a_state_that_does_not_fit_the_model_is_refused(
