@@ -20,6 +20,7 @@ from torch import Tensor
 from rmt_model.errors import StateError
 
 __all__ = [
+    "BYTE_UNIT",
     "KEPT",
     "LEAST_HIDDEN",
     "MOST_ANSWER_TOKENS",
@@ -36,7 +37,8 @@ _HEAD = 5
 FIELDS = 32
 LEAST_HIDDEN = KEPT * FIELDS
 """A model whose vectors are shorter than this has no room for pointers."""
-_UNIT = 1 << 22
+BYTE_UNIT = 1 << 22
+"""Byte offsets are kept in two numbers: how often this, and what is left."""
 _MOST = float(1 << 24)
 _NEVER = -1e9
 
@@ -118,7 +120,7 @@ def merged(
     steps = torch.arange(MOST_ANSWER_TOKENS, device=rows.device)
     places = (first[..., None] + steps).clamp_max(segment.shape[1] - 1)
     ids = segment.gather(1, places.flatten(1)).view(lanes, count, -1) * (steps < tokens[..., None])
-    head = (score, start_byte[0][:, None] + low // _UNIT, low % _UNIT, ends.gather(1, last) - offset, tokens)
+    head = (score, start_byte[0][:, None] + low // BYTE_UNIT, low % BYTE_UNIT, ends.gather(1, last) - offset, tokens)
     fresh = torch.cat((torch.stack([one.float() for one in head], -1), ids.float()), -1)
     fresh = torch.nn.functional.pad(fresh, (0, FIELDS - fresh.shape[-1]))
     fresh[..., _HEAD - 1] *= score > _NEVER / 2
@@ -138,7 +140,7 @@ def pointers_of(row: NDArray[np.float32]) -> list[Pointer]:
     for fields in row[:LEAST_HIDDEN].reshape(KEPT, FIELDS):
         tokens = int(fields[_HEAD - 1])
         if tokens > 0:
-            start = int(fields[1]) * _UNIT + int(fields[2])
+            start = int(fields[1]) * BYTE_UNIT + int(fields[2])
             ids = tuple(int(one) for one in fields[_HEAD : _HEAD + tokens])
             found.append(Pointer(float(fields[0]), start, start + int(fields[3]), ids))
     return found

@@ -15,7 +15,7 @@ from rmt_model.encoder_checkpoint import EncoderCheckpoint
 from rmt_model.errors import CheckpointError, QuestionError, StateError
 from rmt_model.lane_engine import LaneEngine, require_values
 from rmt_model.memory_cell import movement
-from rmt_model.pointers import LEAST_HIDDEN, Pointer, best_spans, merged, pointers_of, require_pointers
+from rmt_model.pointers import BYTE_UNIT, LEAST_HIDDEN, Pointer, best_spans, merged, pointers_of, require_pointers
 from rmt_model.span_reader import SEGMENT_MULTIPLE
 from rmt_model.state import ReaderState
 from rmt_model.text_source import VIEW_CHARS, SegmentCutter, TextSegment, TextSource
@@ -29,7 +29,6 @@ MOST_QUESTION_TOKENS = 62
 _MOST_QUESTION_CHARS = 64 * MOST_QUESTION_TOKENS
 _QUESTION_MULTIPLE = 16
 _MOST_HELD_CHARS = 64 * 1024
-_HIGH = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +236,7 @@ class SpanEngine(LaneEngine):
         continues = self._continues[segment] & filled
         last = ~torch.nn.functional.pad(continues[:, 1:], (0, 1))
         spans = best_spans(reading.start, reading.end, ~continues & filled, last & filled)
-        at = torch.tensor([[one.start // _HIGH, one.start % _HIGH] for one in segments], device=device)
+        at = torch.tensor([[one.start // BYTE_UNIT, one.start % BYTE_UNIT] for one in segments], device=device)
         asked = (question != 0).any(1)
         pointers = merged(memory[:, -1], spans, segment, starts, ends, (at[:, 0], at[:, 1]), asked)
         return torch.cat((reading.memory, pointers[:, None]), 1)

@@ -132,7 +132,8 @@ class Asking:
         lanes = max(1, len(session.focus))
         if manner.snapshot is None and manner.lane is not None and manner.lane >= lanes:
             raise UnprocessableError(f"Lane {manner.lane} does not exist: the session has lanes 0 to {lanes - 1}.")
-        manner = replace(manner, mode=manner.mode or self.default_mode)
+        mode = manner.mode or self.default_mode
+        manner = replace(manner, mode=mode)
         if manner.mode == "search" and not self._evidence.reads:
             raise UnprocessableError("The served checkpoint writes answers and cannot search: send another mode.")
         if manner.mode in ("reread", "search"):
@@ -146,7 +147,7 @@ class Asking:
         session, stored = await self._store.session_state(tenant, sid)
         if self._evidence.reads:
             return Answers(await self._pointed(session, stored, asked, manner, listener), stored, session)
-        replies = await self._replies(session, stored, asked, manner.mode or self.default_mode, listener)
+        replies = await self._replies(session, stored, asked, mode, listener)
         return Answers(replies, stored, session)
 
     @property
@@ -192,11 +193,8 @@ class Asking:
             return await self._cited(session, question, Reply(answer, "reread"))
         is_focus = manner.documents is None and lane_of_focus(question.text, session.focus) is not None
         if mode == "recall" or (mode == "auto" and (is_focus or not cites)):
-            state = ReaderState.from_bytes(stored.blob)
-            self.require_own(state.fingerprint)
-            (answer,) = await self._scheduler.ask(state, [question])
-            reply = Reply(answer, "focus" if answer.way == "focus" else "recall")
-            if answer.known or mode == "recall" or not cites:
+            (reply,) = await self._remembered(stored, [question], NOBODY)
+            if reply.answer.known or mode == "recall" or not cites:
                 return await self._cited(session, question, reply) if cites else reply
         found = await self._evidence.find(session, question.text, manner.documents)
         reply = Reply(found.answer, "search", supported=not asks_for_more(question.text), notice=found.notice)
@@ -237,10 +235,16 @@ class Asking:
     async def _recalled(
         self, tenant: str, stored: StoredState, asked: Sequence[Question], listener: Listener
     ) -> list[Reply]:
+        """What a memory answers, with the tokens that it took counted."""
+        replies = await self._remembered(stored, asked, listener)
+        await self.spend(tenant, [one.answer for one in replies])
+        return replies
+
+    async def _remembered(self, stored: StoredState, asked: Sequence[Question], listener: Listener) -> list[Reply]:
+        """What a memory answers."""
         state = ReaderState.from_bytes(stored.blob)
         self.require_own(state.fingerprint)
         answers = await self._scheduler.ask(state, asked, listener.words)
-        await self.spend(tenant, answers)
         return [Reply(answer, "focus" if answer.way == "focus" else "recall") for answer in answers]
 
     async def _reread(

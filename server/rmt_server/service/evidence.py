@@ -17,14 +17,13 @@ from rmt_server.search.indexes import FoundPassage, Indexes
 from rmt_server.service.citations import Citation
 from rmt_server.store import SessionRecord
 
-__all__ = ["WINDOWS", "Evidence", "Notice", "asks_for_more", "best_pointers"]
+__all__ = ["WINDOWS", "Evidence", "asks_for_more", "best_pointers"]
 
 WINDOWS = 8
 """Passages that are read for a question."""
 _KEPT = 4
 _NEAR = 3.0
 """Places that are further behind the best one than this, in logits, are no part of the evidence."""
-Notice = str
 NOT_ENGLISH = (
     "The text does not read like English prose, on which answers were tried: trust the quotes, not the confidence."
 )
@@ -91,7 +90,7 @@ class Found:
 
     answer: Answer
     passages: Sequence[FoundPassage]
-    notice: Notice | None
+    notice: str | None
 
 
 class Evidence:
@@ -156,7 +155,7 @@ def best_pointers(read: Sequence[WindowReading], rank_weight: float) -> list[Poi
     return kept
 
 
-def notice_on(text: str) -> Notice | None:
+def notice_on(text: str) -> str | None:
     """What to say where a text is of another kind than those on which answers were tried."""
     words = _WORD.findall(text.lower())
     letters = sum(character.isalpha() for character in text)
