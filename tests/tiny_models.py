@@ -14,7 +14,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,16 +59,16 @@ def train_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def build_word_pieces(*, most_word_chars: int = 100) -> Tokenizer:
+def build_word_pieces(*, most_word_chars: int = 100, special: Sequence[str] = SPECIAL_PIECES) -> Tokenizer:
     """A WordPiece tokenizer of BERT's form, lower case and without accents, with a few hundred tokens."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     words = dict.fromkeys("".join(c if c.isalpha() else " " for c in TEXT.lower()).split())
-    pieces = [*SPECIAL_PIECES, *LETTERS, *SYMBOLS, *(f"##{letter}" for letter in LETTERS), *SUFFIXES, *words]
+    pieces = [*special, *LETTERS, *SYMBOLS, *(f"##{letter}" for letter in LETTERS), *SUFFIXES, *words]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     model = models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=most_word_chars)
     tokenizer = Tokenizer(model)
-    tokenizer.add_special_tokens(list(SPECIAL_PIECES))
+    tokenizer.add_special_tokens(list(special))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
@@ -100,6 +100,27 @@ def build_span_reader(vocab_size: int, *, memory_tokens: int = 8, seed: int = 1,
         for parameter in reader.cell.update.parameters():
             parameter += 0.03 * torch.randn_like(parameter)
     return reader.eval()
+
+
+def write_encoder_base(directory: Path, tokenizer: Tokenizer, form: str = "bert", **sizes: int) -> Path:
+    """A random encoder of BERT's or MPNet's form as a Hugging Face directory."""
+    import torch
+    from transformers import BertConfig, BertModel, MPNetConfig, MPNetModel
+
+    common = {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": 128,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 256,
+    }
+    torch.manual_seed(0)
+    kind, config = (BertModel, BertConfig) if form == "bert" else (MPNetModel, MPNetConfig)
+    kind(config(**{**common, **sizes})).save_pretrained(directory)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    (directory / "LICENSE").write_text("Apache License")
+    return directory
 
 
 def write_encoder_checkpoint(

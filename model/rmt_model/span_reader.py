@@ -21,6 +21,8 @@ SEGMENT_PLACE = 64
 """Position of a segment's first token, however long the question is: equal segments are equal work."""
 SEGMENT_MULTIPLE = 64
 """Segments are padded to a multiple of this when they are served."""
+_MEMORY_DISTANCE = 128
+"""How far a memory vector is from everything, for an encoder that looks at distances: as far as that can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class SpanReader(nn.Module):
         count = asked.shape[1]
         places = torch.arange(1, 1 + count, device=device)
         told_places = SEGMENT_PLACE + torch.arange(told.shape[1], device=device)
+        remembered_places = -_MEMORY_DISTANCE * torch.arange(1, 1 + self.memory_tokens, device=device)
         type_0, type_1 = encoder.types.weight
         remembered = (memory @ self.from_memory + self.memory_places).to(dtype) + type_0
         inputs = torch.cat(
@@ -105,7 +108,8 @@ class SpanReader(nn.Module):
             1,
         )
         always = torch.ones((lanes, 1 + self.memory_tokens), dtype=torch.bool, device=device)
-        hidden: Tensor = encoder(inputs, padding_bias(torch.cat((always, asked != 0, told != 0), 1), dtype))
+        bias = padding_bias(torch.cat((always, asked != 0, told != 0), 1), dtype)
+        hidden: Tensor = encoder(inputs, bias, torch.cat((places[:1] - 1, remembered_places, places, told_places)))
         return hidden
 
     def _scores(self, hidden: Tensor, segment: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    MPNetConfig,
+    MPNetForMaskedLM,
+    MPNetModel,
+    PreTrainedModel,
+)
 
 from rmt_model.encoder import Encoder, EncoderConfig, load_encoder, padding_bias
 from rmt_model.errors import CheckpointError
@@ -72,6 +80,42 @@ def test_it_is_transformers_model(tmp_path: Path, kind: type[PreTrainedModel], t
     torch.testing.assert_close(found[filled], wanted[filled], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", [MPNetModel, MPNetForMaskedLM])
+def test_it_is_transformers_mpnet(tmp_path: Path, kind: type[PreTrainedModel], training: bool) -> None:
+    """At lengths whose distances have a row each, share one, and are beyond the last."""
+    length = 200
+    torch.manual_seed(3)
+    model = kind(MPNetConfig(**{**SIZES, "max_position_embeddings": length + 2, "initializer_range": 0.2})).eval()
+    model.save_pretrained(tmp_path)
+    encoder = load_encoder(tmp_path)
+    assert encoder.places.num_embeddings == length
+    ids = torch.randint(2, VOCAB, (LANES, length), generator=torch.Generator().manual_seed(0))
+    filled = torch.arange(length) < torch.tensor([[length], [150], [1]])
+    with torch.set_grad_enabled(training):
+        found = encoder(inputs(encoder, ids, torch.zeros_like(ids)), padding_bias(filled, torch.float32))
+    body = model if kind is MPNetModel else model.mpnet
+    with torch.no_grad():
+        wanted = body(input_ids=ids, attention_mask=filled.long()).last_hidden_state
+    assert wanted.std() > 0.5
+    torch.testing.assert_close(found[filled], wanted[filled], rtol=1e-5, atol=1e-5)
+
+
+def test_where_a_token_stands_decides_how_far_it_is(tmp_path: Path) -> None:
+    """The same places in another order are the same scores in that order; BERT's form does not look at them."""
+    torch.manual_seed(3)
+    MPNetModel(MPNetConfig(**SIZES)).save_pretrained(tmp_path / "mpnet")
+    theirs().save_pretrained(tmp_path / "bert")
+    places = torch.tensor([0, 300, 1, 2, 64, 65])
+    for form in ("mpnet", "bert"):
+        encoder = load_encoder(tmp_path / form)
+        told = torch.randn(1, 6, 64, generator=torch.Generator().manual_seed(0))
+        turned = torch.tensor([5, 2, 0, 4, 1, 3])
+        there = encoder(told, places=places)
+        torch.testing.assert_close(encoder(told[:, turned], places=places[turned]), there[:, turned])
+        assert torch.allclose(encoder(told), there) == (form == "bert")
+
+
 def test_gradients_are_transformers_gradients(directory: Path) -> None:
     encoder, model = load_encoder(directory), theirs()
     ids, types = tokens()
@@ -116,7 +160,12 @@ def refusal(directory: Path, *expected: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"model_type": "roberta"}, "model_type 'bert'"),
+        ({"model_type": "roberta"}, "model_type 'bert' or 'mpnet'"),
+        ({"model_type": "mpnet"}, "cannot be built"),
+        ({"relative_attention_num_buckets": 32}, "cannot be built"),
+        ({"model_type": "mpnet", "relative_attention_num_buckets": 33}, "cannot be built"),
+        ({"model_type": "mpnet", "relative_attention_num_buckets": 32}, "encoder.relative_attention_bias"),
+        ({"max_position_embeddings": True}, "cannot be built"),
         ({"hidden_act": "relu"}, "hidden_act 'gelu'"),
         ({"num_hidden_layers": 3}, "encoder.layer.2."),
         ({"vocab_size": 121}, "words.weight has shape [120, 64]"),

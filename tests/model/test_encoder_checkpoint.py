@@ -290,11 +290,11 @@ def test_a_tokenizer_that_is_not_of_berts_form(directory: Path, tiny_tokenizer: 
     path = str(directory / "tokenizer.json")
     tiny_tokenizer.save(path)
     changed(directory, "config.json", vocab_size=400)
-    refusal(directory, "no [CLS]", "not of BERT's form")
+    refusal(directory, "neither [CLS]", "not of BERT's or MPNet's form")
     Tokenizer(models.WordPiece({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3}, unk_token="[UNK]")).save(path)
-    refusal(directory, "[PAD] is not token 0")
+    refusal(directory, "[PAD] as token 0")
     Tokenizer(models.WordPiece({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2}, unk_token="[UNK]")).save(path)
-    refusal(directory, "no [SEP]")
+    refusal(directory, "neither [CLS] and [SEP]")
 
 
 def test_more_tokens_than_embeddings(directory: Path) -> None:

@@ -19,9 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny_models import build_word_pieces
-from tokenizers import Tokenizer
-from transformers import BertConfig, BertModel
+from tests.tiny_models import build_word_pieces, write_encoder_base
 
 from rmt_model.backbone import BACKBONES, BackboneSource, backbone_digest, find_backbone, load_tokenizer
 from rmt_model.cli import main
@@ -85,23 +83,6 @@ PROSE = (
 )
 
 
-def write_base(directory: Path, tokenizer: Tokenizer, **sizes: int) -> Path:
-    """A random BERT as a Hugging Face directory."""
-    common = {
-        "vocab_size": tokenizer.get_vocab_size(),
-        "hidden_size": 128,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "max_position_embeddings": 256,
-    }
-    torch.manual_seed(0)
-    BertModel(BertConfig(**{**common, **sizes})).save_pretrained(directory)
-    tokenizer.save(str(directory / "tokenizer.json"))
-    (directory / "LICENSE").write_text("Apache License")
-    return directory
-
-
 def squad_article(title: str) -> dict[str, Any]:
     text = f"{title} is a town by the river. The mill of {title} was made by Mary Hill in 1871. It is the pride of all."
     questions = {"Who made the mill?": "Mary Hill", "When was the mill made?": "1871"}
@@ -121,7 +102,7 @@ def _same_threads_afterwards() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base"), build_word_pieces())
+    return write_encoder_base(tmp_path_factory.mktemp("base"), build_word_pieces())
 
 
 @pytest.fixture
@@ -361,7 +342,7 @@ def test_an_encoder_that_is_too_small_is_refused(written, base, tmp_path) -> Non
             ReaderRun(ReaderConfig.read(written(**parts)))
         return str(caught.value)
 
-    small = write_base(tmp_path / "small", build_word_pieces(), hidden_size=64)
+    small = write_encoder_base(tmp_path / "small", build_word_pieces(), hidden_size=64)
     assert "have no room for pointers" in refusal(model=f'base = "{small}"')
     # 64 + 192 + 1 places are one too many for 256 positions; 64 + 128 + 1 are not
     assert "model.segment_tokens: a segment of 129 tokens" in refusal(model=f'base = "{base}"\nsegment_tokens = 129')

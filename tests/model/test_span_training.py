@@ -217,6 +217,47 @@ def test_the_loss_counts_every_right_place(word_pieces: Tokenizer) -> None:
     assert right == pytest.approx(hits)
 
 
+def test_a_question_is_put_to_several_windows_of_which_the_first_alone_answers_it(word_pieces: Tokenizer) -> None:
+    """Where a passage has no room for a window without the answer, it is one of another passage."""
+    rng = Random(8)
+    with_answer = 0
+    for _ in range(20):
+        batch = builder(word_pieces).batch(rng, lanes=12, segments=1, segment_tokens=40, windows=4)
+        (told,), (start,), (end,) = batch.segments, batch.starts, batch.ends
+        for first in range(0, 12, 4):
+            lanes = range(first, first + 4)
+            assert len({tuple(batch.question[lane].tolist()) for lane in lanes}) == 1
+            assert len({batch.sources[lane] for lane in lanes}) == 1
+            assert all(bool(start[lane, 0]) and bool(end[lane, 0]) for lane in lanes[1:])
+            if not start[first, 0]:
+                place = slice(int(start[first].nonzero()[0]) - 1, int(end[first].nonzero()[0]))
+                said = words(word_pieces, told[first, place])
+                assert said in map(str.lower, PEOPLE)
+                if batch.sources[first] == 0:  # beside an answer of a short text its word may stand for something else
+                    assert not any(said in words(word_pieces, told[lane]) for lane in lanes[1:])
+                with_answer += 1
+    assert 20 < with_answer < 60
+
+
+def test_windows_are_weighed_against_each_other(word_pieces: Tokenizer) -> None:
+    """Half of the loss is that of each window by itself, half that of all places of a question's windows together."""
+    reader = build_span_reader(word_pieces.get_vocab_size())
+    batch = builder(word_pieces).batch(Random(4), lanes=6, segments=1, segment_tokens=48, windows=3)
+    with torch.no_grad():
+        losses, _ = span_loss(reader, batch)
+        reading = reader.read(reader.cell.fresh(6), batch.question, batch.segments[0])
+        for first in (0, 3):
+            lanes, wanted = slice(first, first + 3), torch.zeros(3)
+            for scores, places in ((reading.start, batch.starts[0]), (reading.end, batch.ends[0])):
+                alone = -(scores[lanes].softmax(1) * places[lanes]).sum(1).log()
+                above = (scores[lanes] - scores[lanes, :1]).exp()
+                here = (above * places[lanes])[:, 1:].sum()
+                right = here if here > 0 else torch.ones(())
+                together = -(right / (above[:, 1:].sum() + 1)).log()
+                wanted += (alone + together) / 4
+            torch.testing.assert_close(losses[lanes], wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_padding_has_no_share_in_the_loss(word_pieces: Tokenizer) -> None:
     reader = build_span_reader(word_pieces.get_vocab_size())
     batch = builder(word_pieces).batch(Random(4), lanes=6, segments=1, segment_tokens=48)
@@ -296,8 +337,9 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(word_pieces: Tokenizer, tmp_
 
 
 def test_what_is_learned_and_what_is_not(word_pieces: Tokenizer, tmp_path: Path) -> None:
-    """Word vectors stay as they are; everything else moves."""
+    """What wants no gradient stays as it is; everything else moves."""
     reader = tiny_reader(word_pieces)
+    reader.encoder.words.weight.requires_grad_(False)
     before = weights(reader)
     (*_, last) = SpanTrainer(reader, builder(word_pieces), SMALL, tmp_path).train()
     after = weights(reader)

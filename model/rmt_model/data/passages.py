@@ -1,14 +1,33 @@
 """Documents with questions whose answers are spans of their text: what extractive readers learn from.
 
-Start here, then `corpora` (real data sets), `cloze` (questions made from any text) and `scenes` (documents made by
-templates); `rmt_model.training.span_batches` turns them into batches.
+Start here, then `corpora` (real data sets), `cloze` (questions made from any text), `scenes` (documents made by
+templates) and `told` (stories in which facts change); `rmt_model.training.span_batches` turns them into batches.
 """
 
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-__all__ = ["Passage", "PassageSource", "SpanQuestion"]
+__all__ = ["Holds", "Passage", "PassageSource", "SpanQuestion"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """How much of a text one must have read for a place in it to be the answer.
+
+    Attributes:
+        first: First character of what the answer follows from: whoever begins to read behind it cannot know.
+        since: The answer is right once the text was read up to here.
+        until: And wrong once it was read up to here; None: right to the end.
+    """
+
+    first: int
+    since: int
+    until: int | None = None
+
+    def at(self, start: int, end: int) -> bool:
+        """Whether the place is the answer to somebody who has read the characters [start, end)."""
+        return start <= self.first and self.since <= end and (self.until is None or end < self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +39,14 @@ class SpanQuestion:
         spans: Character offsets [start, end) in the passage's text of every place that answers it, the preferred one
             first; empty where the passage does not answer it.
         answers: Texts that count as right when scored; those of the spans where empty.
+        holds: For each span, when it is right, where the text tells of changes; empty: all spans are right always. A
+            place that follows from the text in two ways is there twice.
     """
 
     text: str
     spans: tuple[tuple[int, int], ...] = ()
     answers: tuple[str, ...] = ()
+    holds: tuple[Holds, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,16 @@
 import re
 from dataclasses import dataclass, field
 
-__all__ = ["OPPOSITE", "PERSON_VECTORS", "World"]
+__all__ = ["GIVE", "GO", "LEAVE", "LIES", "OPPOSITE", "PERSON_VECTORS", "TAKE", "World"]
 
 PERSON_VECTORS = {"Mary": 0, "John": 1, "Daniel": 2, "Sandra": 3, "Fred": 1, "Bill": 2, "Jeff": 3, "Julie": 3}
 """A memory vector for each person; where two of one vector meet, or somebody else, a story is not understood."""
-_GO = re.compile(r"(\w+) (?:moved|went|went back|journeyed|travelled) to the (\w+)\.")
-_TAKE = re.compile(r"(\w+) (?:picked up|got|took|grabbed) the (\w+)(?: there)?\.")
-_LEAVE = re.compile(r"(\w+) (?:dropped|left|discarded|put down) the (\w+)(?: there)?\.")
-_GIVE = re.compile(r"(\w+) (?:gave|passed|handed) the (\w+) to (\w+)\.")
+GO = re.compile(r"(\w+) (?:moved|went|went back|journeyed|travelled) to the (\w+)\.")
+TAKE = re.compile(r"(\w+) (?:picked up|got|took|grabbed) the (\w+)(?: there)?\.")
+LEAVE = re.compile(r"(\w+) (?:dropped|left|discarded|put down) the (\w+)(?: there)?\.")
+GIVE = re.compile(r"(\w+) (?:gave|passed|handed) the (\w+) to (\w+)\.")
 OPPOSITE = {"north": "south", "south": "north", "east": "west", "west": "east"}
-_LIES = re.compile(r"The (\w+) is (north|south|east|west) of the (\w+)\.")
+LIES = re.compile(r"The (\w+) is (north|south|east|west) of the (\w+)\.")
 
 
 @dataclass
@@ -32,16 +32,16 @@ class World:
 
     def take(self, sentence: str) -> bool:
         """Take a sentence in; False if it is not understood."""
-        if (match := _GO.fullmatch(sentence)) and self._has_vector(match[1]):
+        if (match := GO.fullmatch(sentence)) and self._has_vector(match[1]):
             self.place[match[1]] = match[2]
-        elif match := _TAKE.fullmatch(sentence):
+        elif match := TAKE.fullmatch(sentence):
             self.holder[match[2]] = match[1]
-        elif match := _LEAVE.fullmatch(sentence):
+        elif match := LEAVE.fullmatch(sentence):
             self.holder[match[2]] = ""
-        elif match := _GIVE.fullmatch(sentence):
+        elif match := GIVE.fullmatch(sentence):
             self.holder[match[2]] = match[3]
             self.given.append((match[1], match[2], match[3]))
-        elif match := _LIES.fullmatch(sentence):
+        elif match := LIES.fullmatch(sentence):
             self.lies.append((match[1], match[2], match[3]))
         else:
             return False

@@ -2,6 +2,11 @@
 
 A sample is a stretch of a passage of about `segments * segment_tokens` tokens, with the answer anywhere in it or not at
 all, cut into segments. What a batch holds depends on its random state alone.
+
+A sample is asked all along: at each segment as if the text ended there. Where facts change, those places of the segment
+are right that still are at its end, to a reader who began with the sample (`rmt_model.data.passages.Holds`).
+
+A question may be put to several stretches side by side, of which one at most answers it, as search puts it to passages.
 """
 
 import re
@@ -24,6 +29,7 @@ __all__ = ["MOST_QUESTION_TOKENS", "CorpusSource", "SpanBatch", "SpanBatchBuilde
 MOST_QUESTION_TOKENS = 48
 _PAD_MULTIPLE = 8
 _TRIES = 20
+_LEAST_TOKENS = 12
 _HARD_AMONG = 4
 _WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"[.!?\n][\"'”’)\]]*$")
@@ -68,6 +74,7 @@ class SpanBatch:
         starts: Where an answer begins, bool [segments][lanes, 1 + S]; the first column: no answer in this segment.
         ends: Where it ends, its last token, likewise.
         sources: Number of each lane's source.
+        windows: How many lanes one after another have the same question, of which the first alone may have its answer.
     """
 
     question: Tensor
@@ -75,6 +82,7 @@ class SpanBatch:
     starts: tuple[Tensor, ...]
     ends: tuple[Tensor, ...]
     sources: tuple[int, ...]
+    windows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +115,36 @@ class SpanBatchBuilder:
         self._tokenizer = tokenizer
         self._cached = lru_cache(maxsize=4096)(self._tokenize)
 
-    def batch(self, rng: Random, *, lanes: int, segments: int, segment_tokens: int) -> SpanBatch:
-        """A batch of so many lanes, of so many segments each of at most so many tokens."""
-        samples = [self._sample(rng, segments, segment_tokens) for _ in range(lanes)]
+    def batch(self, rng: Random, *, lanes: int, segments: int, segment_tokens: int, windows: int = 1) -> SpanBatch:
+        """A batch of so many lanes, of so many segments each of at most so many tokens.
+
+        Args:
+            rng: What everything depends on.
+            lanes: A multiple of `windows`.
+            segments: Segments of a lane.
+            segment_tokens: Most tokens of a segment.
+            windows: How many lanes are put the same question.
+        """
+        samples = [
+            one for _ in range(lanes // windows) for one in self._samples(rng, segments, segment_tokens, windows)
+        ]
         questions = _padded([one.question for one in samples])
         tokens, starts, ends = [], [], []
         for number in range(segments):
             rows = _padded([one.segments[number] for one in samples])
-            start, end = (torch.zeros(lanes, 1 + rows.shape[1], dtype=torch.bool) for _ in range(2))
+            start, end = (torch.zeros(len(samples), 1 + rows.shape[1], dtype=torch.bool) for _ in range(2))
             for lane, sample in enumerate(samples):
                 for first, last in sample.spans[number] or [(-1, -1)]:
                     start[lane, 1 + first] = end[lane, 1 + last] = True
             tokens.append(rows)
             starts.append(start)
             ends.append(end)
-        return SpanBatch(questions, tuple(tokens), tuple(starts), tuple(ends), tuple(one.source for one in samples))
+        sources = tuple(one.source for one in samples)
+        return SpanBatch(questions, tuple(tokens), tuple(starts), tuple(ends), sources, windows)
 
-    def _sample(self, rng: Random, segments: int, segment_tokens: int) -> _Sample:
+    def _samples(self, rng: Random, segments: int, segment_tokens: int, windows: int) -> list[_Sample]:
+        """A question, put to a stretch that may answer it, and to others that do not."""
+        size = segments, segment_tokens
         while True:
             (number,) = rng.choices(range(len(self.sources)), [one.weight for one in self.sources])
             weighted = self.sources[number]
@@ -131,24 +152,59 @@ class SpanBatchBuilder:
             question = rng.choice(passage.questions)
             if not question.spans and question.answers:
                 continue  # its answer stands nowhere in these words: neither an example nor a counterexample
+            if question.holds and windows > 1:
+                continue  # where facts change, other stretches of the story have answers of their own
             asked = self._tokenizer.encode(_varied(rng, question.text), add_special_tokens=False).ids
-            tokens = self._tokens(passage)
-            size = segments * segment_tokens
-            answered = question.spans and rng.random() >= weighted.negatives
-            stretch = (
-                _around_answer(rng, passage, tokens, question, size)
-                if answered
-                else _without_answer(rng, passage, tokens, question, size)
-            )
-            if stretch is None or not asked:
-                continue
-            cuts = _cuts(passage.text, tokens, stretch, segments, segment_tokens)
-            places = [_token_span(tokens, *span) for span in question.spans]
-            spans = [
-                [(a - start, b - start) for a, b in places if start <= a and b < end] for start, end in pairwise(cuts)
-            ]
-            pieces = [tokens.ids[start:end].tolist() for start, end in pairwise(cuts)]
-            return _Sample(asked[:MOST_QUESTION_TOKENS], pieces, spans, number)
+            asked = asked[:MOST_QUESTION_TOKENS]
+            answered = bool(question.spans) and rng.random() >= weighted.negatives
+            first = self._sample(rng, number, passage, question, asked, answered, size) if asked else None
+            if first is not None:
+                return [first, *(self._rival(rng, number, passage, question, asked, size) for _ in range(1, windows))]
+
+    def _rival(
+        self,
+        rng: Random,
+        number: int,
+        passage: Passage,
+        question: SpanQuestion,
+        asked: list[int],
+        size: tuple[int, int],
+    ) -> _Sample:
+        """A stretch without the answer: of the same passage, or of another one where that has no room for it."""
+        rival = self._sample(rng, number, passage, question, asked, False, size)
+        elsewhere = SpanQuestion(question.text, answers=tuple(passage.answers(question)))
+        while rival is None:
+            other = self.sources[number].source.draw(rng)
+            rival = self._sample(rng, number, other, elsewhere, asked, False, size)
+        return rival
+
+    def _sample(
+        self,
+        rng: Random,
+        number: int,
+        passage: Passage,
+        question: SpanQuestion,
+        asked: list[int],
+        answered: bool,
+        size: tuple[int, int],
+    ) -> _Sample | None:
+        """A question and a stretch of a passage, in segments; None where there is no such stretch."""
+        segments, segment_tokens = size
+        tokens = self._tokens(passage)
+        most = segments * segment_tokens
+        stretch = (
+            _around_answer(rng, passage, tokens, question, most)
+            if answered
+            else _without_answer(rng, passage, tokens, question, most)
+        )
+        if stretch is None or (question.holds and stretch[1] - stretch[0] < _LEAST_TOKENS * segments):
+            return None  # a story of few words is not cut into crumbs
+        cuts = _cuts(passage.text, tokens, stretch, segments, segment_tokens)
+        spans = _right_spans(tokens, question, cuts)
+        if answered and not any(spans):
+            return None  # each answer stands in a segment before the one from which it follows
+        pieces = [tokens.ids[start:end].tolist() for start, end in pairwise(cuts)]
+        return _Sample(asked, pieces, spans, number)
 
     def _tokens(self, passage: Passage) -> _Tokens:
         return self._cached(passage.text) if passage.name else self._tokenize(passage.text)
@@ -162,8 +218,13 @@ class SpanBatchBuilder:
 def _around_answer(
     rng: Random, passage: Passage, tokens: _Tokens, question: SpanQuestion, size: int
 ) -> tuple[int, int] | None:
-    """A stretch of at most `size` tokens that holds one of the answers, at any place of it."""
-    first, last = _token_span(tokens, *rng.choice(question.spans))
+    """A stretch of at most `size` tokens, with one of the answers, and what it follows from, at any place of it."""
+    number = rng.randrange(len(question.spans))
+    start_char, end_char = question.spans[number]
+    if question.holds:
+        held = question.holds[number]
+        start_char, end_char = min(start_char, held.first), max(end_char, held.since)
+    first, last = _token_span(tokens, start_char, end_char)
     if last - first >= size or last < first:
         return None
     size = min(size, max(last - first + 1, round(size * rng.uniform(0.5, 1.0))))
@@ -177,11 +238,17 @@ def _around_answer(
 def _without_answer(
     rng: Random, passage: Passage, tokens: _Tokens, question: SpanQuestion, size: int
 ) -> tuple[int, int] | None:
-    """A stretch that holds no answer, one of those that share most words with the question."""
+    """A stretch that holds no answer, one of those that share most words with the question.
+
+    Where facts change it is any stretch: it may begin too late to know the answer, or before that changes.
+    """
     wanted = set(_WORD.findall(question.text.lower()))
     answers = [answer.lower() for answer in passage.answers(question) if len(answer) > 1]
     size = round(size * rng.uniform(0.5, 1.0))
     count = len(tokens.ids)
+    if question.holds and count:
+        start = rng.randint(0, max(0, count - min(size, 24)))
+        return start, min(count, start + size)
     if question.spans and count <= size:
         return _shorter_side(rng, tokens, question)
     found: list[tuple[float, int, int]] = []
@@ -203,6 +270,19 @@ def _shorter_side(rng: Random, tokens: _Tokens, question: SpanQuestion) -> tuple
     sides = [(0, min(a for a, _ in places)), (max(b for _, b in places) + 1, len(tokens.ids))]
     long_enough = [(a, b) for a, b in sides if b - a >= 24]
     return rng.choice(long_enough) if long_enough else None
+
+
+def _right_spans(tokens: _Tokens, question: SpanQuestion, cuts: Sequence[int]) -> list[list[tuple[int, int]]]:
+    """The answers in each segment that are right at its end, as its tokens: first and last."""
+    places = [_token_span(tokens, *span) for span in question.spans]
+    right: list[list[tuple[int, int]]] = []
+    for start, end in pairwise(cuts):
+        here = [start <= first and last < end for first, last in places]
+        if question.holds and any(here):
+            read = int(tokens.starts[cuts[0]]), int(tokens.ends[end - 1])
+            here = [one and held.at(*read) for one, held in zip(here, question.holds, strict=True)]
+        right.append([(first - start, last - start) for (first, last), one in zip(places, here, strict=True) if one])
+    return right
 
 
 def _cuts(text: str, tokens: _Tokens, stretch: tuple[int, int], segments: int, segment_tokens: int) -> list[int]:

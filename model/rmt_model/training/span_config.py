@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from rmt_model.training.config import Share, StrictModel, read_toml
+from rmt_model.training.config import AdapterConfig, Share, StrictModel, read_toml
 
 __all__ = [
     "HELD_OUT_AUTHORS",
@@ -20,7 +20,7 @@ __all__ = [
     "SourceName",
 ]
 
-SourceName = Literal["cloze", "squad", "qamr", "covidqa", "fairytaleqa", "molweni", "scenes"]
+SourceName = Literal["cloze", "squad", "qamr", "covidqa", "fairytaleqa", "molweni", "scenes", "stories"]
 SegmentTokens = Annotated[int, Field(ge=16, le=4096)]
 HELD_OUT_AUTHORS = ("Bram_Stoker", "Daniel_Defoe")
 """Authors whose books are evaluated on: never trained on, whatever a configuration says."""
@@ -30,7 +30,8 @@ class ReaderModel(StrictModel):
     """What is trained: a base that gets a fresh memory and heads, or a reader to go on from."""
 
     base: str | None = Field(
-        default=None, description="encoder for a fresh memory: a name, or a Hugging Face directory of BERT's form"
+        default=None,
+        description="encoder for a fresh memory: a name, or a Hugging Face directory of BERT's or MPNet's form",
     )
     start: str | None = Field(
         default=None,
@@ -40,6 +41,7 @@ class ReaderModel(StrictModel):
     segment_tokens: SegmentTokens | None = Field(
         default=None, description="longest segment that is served; 384, or the checkpoint's"
     )
+    adapter: AdapterConfig | None = Field(default=None, description="LoRA instead of all weights; only with `base`")
 
     @property
     def starts_with_state(self) -> bool:
@@ -54,6 +56,8 @@ class ReaderModel(StrictModel):
             raise ValueError("give either base (an encoder) or start (a checkpoint), not both")
         if self.base is None and self.memory_tokens is not None:
             raise ValueError("memory_tokens belongs to base; a checkpoint has its own")
+        if self.base is None and self.adapter is not None:
+            raise ValueError("adapter belongs to base; a checkpoint has its own, or none")
         return self
 
 
@@ -66,7 +70,10 @@ class ReaderData(StrictModel):
     covidqa: Path = Field(default=Path("covidqa"), description="the same, for COVID-QA")
     fairytaleqa: Path = Field(default=Path("fairytaleqa"), description="folder of FairytaleQA")
     molweni: Path = Field(default=Path("molweni"), description="file of Molweni, or a folder with one")
-    books: Path = Field(default=Path("books"), description="folder of UTF-8 files `First_Last_Title.txt`, for cloze")
+    books: Path = Field(
+        default=Path("books"), description="folder of UTF-8 files `First_Last_Title.txt`, for cloze and stories"
+    )
+    babi: Path = Field(default=Path("babi"), description="folder of bAbI's training files, for stories")
     held_out_authors: tuple[str, ...] = Field(
         default=(),
         description="authors `First_Last` that are not trained on, besides one in six and those of the evaluation",
@@ -98,6 +105,10 @@ class ReaderStage(StrictModel):
     memory_segment_tokens: tuple[SegmentTokens, ...] = Field(
         default=(64, 96, 128, 192), min_length=1, description="lengths of segments in those steps"
     )
+    windows_share: Share = Field(
+        default=0.0, description="share of the other steps whose questions are put to several stretches side by side"
+    )
+    windows: int = Field(default=4, ge=2, le=16, description="how many stretches in those steps")
     seed: int | None = Field(default=None, description="of this stage's samples, where it is another one")
     sources: dict[SourceName, ReaderSource] = Field(min_length=1, description="what it draws from")
 
@@ -128,7 +139,7 @@ class ReaderConfig(StrictModel):
         return read_toml(path, cls)._based_in(path.parent)
 
     def _based_in(self, folder: Path) -> Self:
-        data, names = self.data, ("squad", "qamr", "covidqa", "fairytaleqa", "molweni", "books")
+        data, names = self.data, ("squad", "qamr", "covidqa", "fairytaleqa", "molweni", "books", "babi")
         places = {name: folder / data.folder / getattr(data, name) for name in names}
         origins = {name: value for name in ("start", "base") if (value := getattr(self.model, name))}
         # A name stays a name; a directory or a state is looked for beside the file.

@@ -13,19 +13,22 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from peft import LoraConfig
 from tokenizers import Tokenizer
 
+from rmt_model.adapter import with_adapter
 from rmt_model.backbone import BACKBONES, backbone_digest, find_backbone, load_tokenizer
-from rmt_model.checkpoint import find_checkpoint, read_config
+from rmt_model.checkpoint import base_of, find_checkpoint, read_config
 from rmt_model.config import RMTConfig
 from rmt_model.data.background import split_by_author
 from rmt_model.data.cloze import ClozeSource
 from rmt_model.data.corpora import read_fairytales, read_molweni, read_squad
 from rmt_model.data.passages import PassageSource
 from rmt_model.data.scenes import SceneSource
+from rmt_model.data.told import StorySource
 from rmt_model.devices import pick_dtype
-from rmt_model.encoder import EncoderConfig, load_encoder
-from rmt_model.encoder_checkpoint import load_encoder_checkpoint, save_encoder_checkpoint, special_id
+from rmt_model.encoder import ADAPTED_LAYERS, EncoderConfig, load_encoder
+from rmt_model.encoder_checkpoint import load_encoder_checkpoint, save_encoder_checkpoint, special_ids
 from rmt_model.errors import DataError, TrainingError
 from rmt_model.pointers import LEAST_HIDDEN
 from rmt_model.span_reader import SEGMENT_PLACE, SpanReader
@@ -36,8 +39,6 @@ from rmt_model.weights import fill, own_weights
 
 __all__ = ["ReaderRun"]
 
-_WORDS = "encoder.words.weight"
-"""Word vectors are not trained, and in no state."""
 _TRAINING_MULTIPLE, _SERVING_MULTIPLE = 8, 64
 """What segments are padded to."""
 _MEMORY_TOKENS, _SEGMENT_TOKENS = 16, 384
@@ -71,10 +72,12 @@ class ReaderRun:
                 memory_tokens=model.memory_tokens or _MEMORY_TOKENS,
                 segment_tokens=_SEGMENT_TOKENS,
                 update="gated",
+                weights="full" if model.adapter is None else "adapter",
             )
         self._segment_tokens = model.segment_tokens or self._before.segment_tokens
-        self._require_room(EncoderConfig.of(self._origin))
-        self._tokenizer: Tokenizer = load_tokenizer(self._origin)
+        body = self._origin if self._before.weights == "full" else find_backbone(base_of(self._before, self._origin))
+        self._require_room(EncoderConfig.of(body))
+        self._tokenizer: Tokenizer = load_tokenizer(body)
         self._reader()  # whatever is wrong with the model is said now
 
     @property
@@ -143,15 +146,24 @@ class ReaderRun:
         return SpanTrainer(reader, SpanBatchBuilder(self._tokenizer, weighted), settings, self._folder_of(number))
 
     def _reader(self) -> SpanReader:
-        """The reader that the first stage starts from, float32."""
+        """The reader that the first stage starts from, float32; its word vectors are not trained."""
+        reader = self._made()
+        reader.encoder.words.weight.requires_grad_(False)
+        if self.config.model.base is not None and self.config.model.start is not None:
+            _load_weights(reader, Path(self.config.model.start))
+        return reader
+
+    def _made(self) -> SpanReader:
         model = self.config.model
         if model.base is None:
-            return load_encoder_checkpoint(self._origin, dtype="float32").model
-        ids = {f"{token}_id": special_id(self._tokenizer, f"[{token.upper()}]") for token in ("cls", "sep")}
+            return load_encoder_checkpoint(self._origin, dtype="float32", merge=False).model
+        cls_id, sep_id = special_ids(self._tokenizer)
         torch.manual_seed(self.config.seed)
-        reader = SpanReader(load_encoder(self._origin), self._before.memory_tokens, **ids)
-        if model.start is not None:
-            _load_weights(reader, Path(model.start))
+        encoder = load_encoder(self._origin)
+        reader = SpanReader(encoder, self._before.memory_tokens, cls_id=cls_id, sep_id=sep_id)
+        if model.adapter is not None:
+            lora = LoraConfig(r=model.adapter.rank, lora_alpha=model.adapter.alpha, target_modules=list(ADAPTED_LAYERS))
+            reader.encoder = with_adapter(encoder, lora)
         return reader
 
     def _require_room(self, sizes: EncoderConfig) -> None:
@@ -167,7 +179,7 @@ class ReaderRun:
                 (f"stages.{number}.{name}", max(getattr(stage, name)), _TRAINING_MULTIPLE)
                 for name in ("segment_tokens", "memory_segment_tokens")
             ]
-        positions = sizes.max_position_embeddings
+        positions = sizes.positions
         for name, length, multiple in lengths:
             if SEGMENT_PLACE + -(-length // multiple) * multiple + 1 > positions:
                 raise DataError(
@@ -225,12 +237,15 @@ class ReaderRun:
 def _open_source(name: SourceName, data: ReaderData) -> PassageSource:
     if name == "scenes":
         return SceneSource("train")
-    field = "books" if name == "cloze" else name
-    path: Path = getattr(data, field)
-    if not path.exists():
-        raise DataError(f"data.{field}: {path} is not there, and a stage draws from {name}")
+    fields = {"cloze": ("books",), "stories": ("books", "babi")}.get(name, (name,))
+    for field in fields:
+        path: Path = getattr(data, field)
+        if not path.exists():
+            raise DataError(f"data.{field}: {path} is not there, and a stage draws from {name}")
     if name == "cloze":
         return ClozeSource(_read_books(path, data.held_out_authors))
+    if name == "stories":
+        return StorySource.read(path, _read_books(data.books, data.held_out_authors), "train")
     if name == "fairytaleqa":
         return CorpusSource(read_fairytales(path, "train"))
     if path.is_dir():
@@ -264,7 +279,8 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def _load_weights(reader: SpanReader, state_file: Path) -> None:
-    """Fill a reader with a state's weights; its word vectors stay."""
+    """Fill a reader with a state's weights: all that are trained."""
     masters = _read_state(state_file)["masters"]
-    targets = {name: weight for name, weight in own_weights(reader).items() if name != _WORDS}
+    trained = {name for name, weight in reader.named_parameters() if weight.requires_grad}
+    targets = {name: weight for name, weight in own_weights(reader).items() if name in trained}
     fill(targets, masters, state_file)

@@ -30,7 +30,7 @@ __all__ = ["STATE_FILE", "Record", "SpanSettings", "SpanTrainer", "batch_shape",
 Record = dict[str, Any]
 _AHEAD = 6
 STATE_FILE = "state.pt"
-"""What a run directory keeps to go on from; its `masters` are the weights in float32, without the word vectors."""
+"""What a run directory keeps to go on from; its `masters` are the trained weights in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class SpanSettings:
         memory_share: Share of steps whose lanes read several segments.
         most_segments: The most segments of a lane.
         memory_segment_tokens: Lengths of segments in those steps.
+        windows_share: Share of the other steps that put each question to several stretches side by side.
+        windows: How many, in those steps.
         seed: Seed of everything drawn.
         bfloat16: Whether the encoder computes in bfloat16.
         save_every_s: Seconds between saved states.
@@ -65,13 +67,18 @@ class SpanSettings:
     memory_share: float = 0.2
     most_segments: int = 4
     memory_segment_tokens: tuple[int, ...] = (64, 96, 128, 192)
+    windows_share: float = 0.0
+    windows: int = 4
     seed: int = 2304
     bfloat16: bool = True
     save_every_s: float = 300.0
 
 
 class SpanTrainer:
-    """Trains a reader in a run directory; started again on the same directory, it goes on where it was."""
+    """Trains a reader in a run directory; started again on the same directory, it goes on where it was.
+
+    What is trained are the reader's weights that want a gradient.
+    """
 
     def __init__(self, reader: SpanReader, builder: SpanBatchBuilder, settings: SpanSettings, run_dir: Path) -> None:
         self.reader = reader.train()
@@ -79,7 +86,6 @@ class SpanTrainer:
         self.settings = settings
         self.run_dir = run_dir
         self.step = 0
-        reader.encoder.words.weight.requires_grad_(False)
         self.masters = {name: p.detach().clone().float() for name, p in reader.named_parameters() if p.requires_grad}
         if settings.bfloat16:
             reader.encoder.to(torch.bfloat16)
@@ -156,6 +162,7 @@ class SpanTrainer:
             "segments": len(batch.segments),
             "tokens": batch.segments[0].shape[1],
             "lanes": len(batch.sources),
+            "windows": batch.windows,
             "sources": {name: [len(some), round(sum(some) / len(some), 3)] for name, some in by_source.items()},
         }
 
@@ -169,14 +176,21 @@ class SpanTrainer:
 def span_loss(reader: SpanReader, batch: SpanBatch) -> tuple[Tensor, float]:
     """The loss of each lane [lanes], and the share of segments whose likeliest start is right.
 
-    At each segment the scores of all places that are right count together, against all places and "not here".
+    At each segment the scores of all places that are right count together, against all places and "not here". Where a
+    question was put to several windows, they are also weighed against each other as search does: each score less the
+    window's own "not here", all of them in one sum, with 0 for "in none of them". Source: Clark and Gardner, "Simple
+    and Effective Multi-Paragraph Reading Comprehension", arXiv 1710.10723 (shared normalization).
     """
     memory = reader.cell.fresh(len(batch.sources))
     total, right = torch.zeros(len(batch.sources)), 0.0
     for segment, start, end in zip(batch.segments, batch.starts, batch.ends, strict=True):
         reading = reader.read(memory, batch.question, segment)
         memory = reading.memory
-        total = total + _cross_entropy(reading.start, start) + _cross_entropy(reading.end, end)
+        for scores, wanted in ((reading.start, start), (reading.end, end)):
+            loss = _cross_entropy(scores, wanted)
+            if batch.windows > 1:
+                loss = (loss + _side_by_side(scores, wanted, batch.windows)) / 2
+            total = total + loss
         right += float(start.gather(1, reading.start.argmax(1, keepdim=True)).float().mean())
     count = len(batch.segments)
     return total / (2 * count), right / count
@@ -190,15 +204,27 @@ def _cross_entropy(scores: Tensor, wanted: Tensor) -> Tensor:
     return scores.logsumexp(1) - scores.masked_fill(~wanted, -torch.inf).logsumexp(1)
 
 
+def _side_by_side(scores: Tensor, wanted: Tensor, windows: int) -> Tensor:
+    """The loss of each question over all its windows, once for each of its lanes: [lanes]."""
+    lanes = scores.shape[0]
+    above = (scores - scores[:, :1])[:, 1:].reshape(lanes // windows, -1)
+    here = wanted[:, 1:].reshape(lanes // windows, -1)
+    nowhere = ~here.any(1, keepdim=True)
+    loss = _cross_entropy(torch.cat((torch.zeros_like(above[:, :1]), above), 1), torch.cat((nowhere, here), 1))
+    return loss.repeat_interleave(windows)
+
+
 def batch_shape(rng: Random, settings: SpanSettings) -> dict[str, int]:
     """Lanes, segments and their length for a step."""
     if rng.random() < settings.memory_share:
         segments = rng.randint(2, settings.most_segments)
         tokens = rng.choice(settings.memory_segment_tokens)
+        windows = 1
     else:
         segments, tokens = 1, rng.choice(settings.segment_tokens)
-    lanes = max(4, settings.step_tokens // (segments * tokens))
-    return {"lanes": lanes, "segments": segments, "segment_tokens": tokens}
+        windows = settings.windows if rng.random() < settings.windows_share else 1
+    lanes = max(4, settings.step_tokens // (segments * tokens)) // windows * windows
+    return {"lanes": max(lanes, windows), "segments": segments, "segment_tokens": tokens, "windows": windows}
 
 
 def _rate(step: int, settings: SpanSettings) -> float:
