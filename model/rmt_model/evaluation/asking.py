@@ -1,4 +1,4 @@
-"""Asking: reads examples through the engine as a server would, side by side, and asks each its question."""
+"""Asking: reads examples through a decoder's engine as a server would, side by side, and asks each its question."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,9 +6,10 @@ from rmt_model.data.story import Mode
 from rmt_model.engine import Engine
 from rmt_model.evaluation.examples import Example, Examples
 from rmt_model.evaluation.results import Result, Series
+from rmt_model.span_engine import SpanEngine
 from rmt_model.types import Generation, LaneSegment, Prompt
 
-__all__ = ["Asking", "dtype_of"]
+__all__ = ["Asking", "dtype_of", "series_of"]
 
 
 class Asking:
@@ -23,17 +24,7 @@ class Asking:
     """
 
     def __init__(self, engine: Engine, examples: Examples, mode: Mode) -> None:
-        self.series = Series(
-            task=examples.task,
-            group=examples.group,
-            mode=mode,
-            length=examples.length,
-            unit=examples.unit,
-            seed=examples.seed,
-            settings=examples.settings,
-            fingerprint=engine.checkpoint.fingerprint,
-            dtype=dtype_of(engine),
-        )
+        self.series = series_of(examples, mode, engine.checkpoint.fingerprint, dtype_of(engine))
         self.available = examples.available
         self._engine = engine
         self._examples = examples
@@ -91,6 +82,22 @@ class Asking:
         )
 
 
-def dtype_of(engine: Engine) -> str:
-    """Type of the backbone's weights, as `float32`."""
-    return str(engine.model.backbone.dtype).removeprefix("torch.")
+def series_of(examples: Examples, mode: Mode, fingerprint: str, dtype: str) -> Series:
+    """The series of some examples that a checkpoint reads in one mode."""
+    return Series(
+        task=examples.task,
+        group=examples.group,
+        mode=mode,
+        length=examples.length,
+        unit=examples.unit,
+        seed=examples.seed,
+        settings=examples.settings,
+        fingerprint=fingerprint,
+        dtype=dtype,
+    )
+
+
+def dtype_of(engine: Engine | SpanEngine) -> str:
+    """Type of the body's weights, as `float32`."""
+    body = engine.model.encoder.words.weight if isinstance(engine, SpanEngine) else engine.model.backbone
+    return str(body.dtype).removeprefix("torch.")

@@ -1,5 +1,6 @@
 """BABILong (arXiv 2406.10149): stories of bAbI with their sentences scattered, in order, among sentences of books."""
 
+import re
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -13,6 +14,8 @@ from rmt_model.evaluation.lengths import Unit, length_label
 from rmt_model.evaluation.scoring import babilong_labels, is_babilong_right
 
 __all__ = ["BabiTask", "BabilongExamples", "StorySplit"]
+
+_WORD = re.compile(r"\w+")
 
 StorySplit = Literal["validation", "all"]
 
@@ -48,21 +51,34 @@ class BabiTask:
         """Tokens of each question's story."""
         return [sum(map(self._tokens_of, question.sentences)) for question in self.questions]
 
+    def is_said(self, number: int) -> bool:
+        """Whether a question's answer is a word of its story."""
+        question = self.questions[number]
+        return any(question.answer in _WORD.findall(sentence) for sentence in question.sentences)
+
 
 class BabilongExamples:
     """Examples of one task at one length; at length 0 the story stands alone.
 
-    Stories that are longer than the document are left out, as BABILong does; `left_out` says how many.
+    Stories that are longer than the document are left out, as BABILong does; `left_out` says how many. With `pointed`,
+    so are questions whose answer is no word of the story, which an encoder could not point at; `unsaid` says how many.
 
     Raises:
-        DataError: No story is that short.
+        DataError: No story is that short, or has the answer's word.
     """
 
     task = "babilong"
     unit: Unit = "tokens"
 
     def __init__(
-        self, babi: BabiTask, length: int, background: Background | None, *, seed: int, books: str = ""
+        self,
+        babi: BabiTask,
+        length: int,
+        background: Background | None,
+        *,
+        seed: int,
+        books: str = "",
+        pointed: bool = False,
     ) -> None:
         self.group = f"qa{babi.number}"
         self.length = length
@@ -71,8 +87,14 @@ class BabilongExamples:
         self._babi = babi
         self._background = background or NO_TEXT
         order = rng_of(seed, self.task, self.group).sample(range(len(babi.questions)), len(babi.questions))
-        self._order = [at for at in order if not length or babi.sizes[at] <= length]
-        self.left_out = len(order) - len(self._order)
+        said = [at for at in order if not pointed or babi.is_said(at)]
+        self.unsaid = len(order) - len(said)
+        if not said:
+            raise DataError(f"{self.group}: no answer is a word of its story, which an encoder could point at")
+        if self.unsaid:
+            self.settings = {**self.settings, "answers": "words of the story"}
+        self._order = [at for at in said if not length or babi.sizes[at] <= length]
+        self.left_out = len(said) - len(self._order)
         self.available: int | None = len(self._order)
         if not self._order:
             raise DataError(

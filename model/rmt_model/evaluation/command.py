@@ -29,7 +29,7 @@ def add_eval(commands: Commands, *, checkpoint: str) -> None:
     about = "Measure what a checkpoint can answer and predict, against length."
     parser = commands.add_parser("eval", help=about, description=about)
     tasks = parser.add_subparsers(required=True, metavar="TASK")
-    for add in (_add_paper, _add_babilong, _add_qa, _add_lm, _add_planted):
+    for add in (_add_paper, _add_babilong, _add_samples, _add_qa, _add_lm, _add_planted):
         _add_common(add(tasks), checkpoint)
 
 
@@ -118,11 +118,39 @@ def _babilong(options: argparse.Namespace) -> None:
             babi = BabiTask(options.babi, number, options.split, bench.encode)
             for length in options.lengths:
                 text, digest = bench.haystack(books, length)
-                examples = BabilongExamples(babi, length, text, seed=options.seed, books=digest)
-                if examples.left_out:
-                    left_out = f"{examples.left_out} of {len(babi.questions)} stories are longer, and left out"
-                    sys.stderr.write(f"babilong qa{number} {length_label(length)}: {left_out}\n")
+                given = {"seed": options.seed, "books": digest, "pointed": bench.points}
+                examples = BabilongExamples(babi, length, text, **given)
+                for count, why in (
+                    (examples.left_out, "stories are longer, and left out"),
+                    (examples.unsaid, "answers are no word of the story, and left out"),
+                ):
+                    if count:
+                        left_out = f"{count} of {len(babi.questions)} {why}"
+                        sys.stderr.write(f"babilong qa{number} {length_label(length)}: {left_out}\n")
                 bench.ask(examples, options.mode)
+
+
+def _add_samples(tasks: Commands) -> argparse.ArgumentParser:
+    about = "BABILong's own samples, as they are published; writes results as its scripts read them."
+    parser = _task(tasks, "babilong-samples", _samples, about)
+    about = "folder of RMT-team/babilong: files qa1/4k.json, there or in `data`"
+    parser.add_argument("--files", type=Path, required=True, metavar="FOLDER", help=about)
+    parser.add_argument("--tasks", nargs="+", type=_babi_task, required=True, metavar="TASK", help="as qa1 qa2")
+    _add_lengths(parser, "lengths that there are files of, as 0k 4k 128k 1M")
+    _add_mode(parser)
+    return parser
+
+
+def _samples(options: argparse.Namespace) -> None:
+    from rmt_model.evaluation.samples import SampleExamples, find_samples, write_results
+
+    files = [(f"qa{number}", length_label(length)) for number in options.tasks for length in options.lengths]
+    found = [(find_samples(options.files, *one), *one) for one in files]
+    with _bench(options) as bench:
+        folder = options.out / "babilong_evals" / bench.engine.served.name
+        for path, task, label in found:
+            file = bench.ask(SampleExamples(path, task, label, bench.encode), options.mode)
+            sys.stderr.write(f"{write_results(folder, file, options.mode)}\n")
 
 
 def _add_qa(tasks: Commands) -> argparse.ArgumentParser:
@@ -185,7 +213,7 @@ def _lm(options: argparse.Namespace) -> None:
         books = bench.books(options)
         reach = max(options.segments) if options.reach is None else options.reach
         for segments in options.segments:
-            bench.run(Perplexity(bench.engine, books, segments, reach=reach, seed=options.seed))
+            bench.run(Perplexity(bench.decoder, books, segments, reach=reach, seed=options.seed))
 
 
 def _add_planted(tasks: Commands) -> argparse.ArgumentParser:

@@ -35,6 +35,7 @@ class Example:
         answers: Right answers, one at least.
         ids: The whole document, int32 [tokens].
         spans: Where each statement of the story stands in it.
+        text: The document as it was written; empty where it was made of tokens, which tell its words.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Example:
     answers: tuple[str, ...]
     ids: NDArray[np.int32]
     spans: tuple[range, ...]
+    text: str = ""
 
 
 class Examples(Protocol):

@@ -112,6 +112,12 @@ class ReaderStage(StrictModel):
     seed: int | None = Field(default=None, description="of this stage's samples, where it is another one")
     sources: dict[SourceName, ReaderSource] = Field(min_length=1, description="what it draws from")
 
+    @model_validator(mode="after")
+    def _windows_of_something(self) -> Self:
+        if self.windows_share > 0 and set(self.sources) == {"stories"}:
+            raise ValueError("windows_share needs another source than stories: their stretches answer differently")
+        return self
+
 
 class ReaderConfig(StrictModel):
     """The training of a span reader."""
