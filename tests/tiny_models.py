@@ -38,6 +38,7 @@ It was the best of times, it was the worst of times, it was the age of wisdom. Q
 """
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+MPNET_PIECES = ("<s>", "<pad>", "</s>", "<unk>", "[UNK]")
 JAMO = "\u1100\u1112\u1161\u116e\u11a8\u11ab"  # what normalising makes of 한국
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789" + "абвгдежзийклмнопрстуфхцчшщъыьэюя" + "नमसतदकबहिाे" + JAMO
 SYMBOLS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~" + "。，！？…“”‘’—" + "中国北京人大"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig
 from tests.model.test_encoder_checkpoint import scores
-from tests.tiny_models import SPECIAL_PIECES, build_word_pieces, write_encoder_base
+from tests.tiny_models import MPNET_PIECES, SPECIAL_PIECES, build_word_pieces, write_encoder_base
 from tokenizers import Tokenizer
 
 from rmt_model.adapter import with_adapter
@@ -19,8 +19,6 @@ from rmt_model.encoder_checkpoint import load_encoder_checkpoint, save_encoder_c
 from rmt_model.errors import CheckpointError
 from rmt_model.span_engine import SpanEngine, Window
 from rmt_model.span_reader import SpanReader
-
-MPNET_PIECES = ("<s>", "<pad>", "</s>", "<unk>", "[UNK]")
 
 
 def pieces(form: str) -> Tokenizer:

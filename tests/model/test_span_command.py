@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny_models import build_word_pieces, write_encoder_base
+from tests.tiny_models import MPNET_PIECES, build_word_pieces, write_encoder_base
 
 from rmt_model.backbone import BACKBONES, BackboneSource, backbone_digest, find_backbone, load_tokenizer
 from rmt_model.cli import main
@@ -203,6 +204,28 @@ def test_the_checkpoint_is_served_and_says_what_it_was_made_from(written, base, 
     )
 
 
+@pytest.mark.parametrize("form", ["bert", "mpnet"])
+def test_an_adapter_is_trained_kept_beside_its_base_and_trained_further(written, tmp_path, capsys, form: str) -> None:
+    tokenizer = build_word_pieces(special=MPNET_PIECES) if form == "mpnet" else build_word_pieces()
+    base = write_encoder_base(tmp_path / "base", tokenizer, form)
+    config = written(model=f'base = "{base}"\nadapter = {{rank = 2}}\nsegment_tokens = 64')
+    assert main(["train-reader", str(config)]) == 0
+    first = Path(capsys.readouterr().out.strip())
+    assert not (first / "model.safetensors").exists()
+    assert sum(path.stat().st_size for path in first.iterdir()) < (base / "model.safetensors").stat().st_size
+    trained = load_encoder_checkpoint(first)
+    assert (trained.config.weights, trained.config.base) == ("adapter", str(base))
+    [read] = SpanEngine(trained).read_windows("Where is Mary?", [Window("Mary is in the office.", 0)])
+    assert read.pointers
+
+    shutil.move(tmp_path / "run", tmp_path / "first")
+    again = written(model=f'start = "{tmp_path / "first" / "checkpoint"}"')
+    assert main(["train-reader", str(again)]) == 0
+    further = load_encoder_checkpoint(Path(capsys.readouterr().out.strip()))
+    assert further.config.base == str(base)
+    assert further.fingerprint != trained.fingerprint
+
+
 def test_each_stage_starts_from_the_weights_of_the_one_before(written, tmp_path) -> None:
     """At a rate of next to nothing the second stage keeps what the first has learned."""
     path = written(second=1)
@@ -320,7 +343,12 @@ def test_control_c_reaches_all_processes_and_saves(written, tmp_path) -> None:
         ({"model": 'start = "run/stage-0/state.pt"'}, "a state needs its base too"),
         ({"model": 'base = "b"\nstart = "rmt-minilm"'}, "give either base (an encoder) or start"),
         ({"model": 'start = "rmt-minilm"\nmemory_tokens = 4'}, "memory_tokens belongs to base"),
+        ({"model": 'start = "rmt-minilm"\nadapter = {}'}, "adapter belongs to base"),
         ({"model": 'start = "rmt-smollm2-small"'}, "model.start"),
+        (
+            {"source": "squad = {}\n[[stages]]\nsteps = 1\nwindows_share = 0.5\n[stages.sources]\nstories = {}"},
+            "stages.2: Value error, windows_share needs another source than stories",
+        ),
         ({"model": 'base = "nowhere"'}, "unknown backbone nowhere"),
         ({"source": "qamr = {}"}, "data.qamr: {here}/data/qamr is not there, and a stage draws from qamr"),
         ({"data": 'squad = "books"'}, "data.squad: {here}/data/books holds 0 files *.json"),

@@ -66,7 +66,7 @@ class ReaderRun:
         else:
             self._origin = find_backbone(model.base)
             self._before = RMTConfig(
-                base=model.base if model.base in BACKBONES else Path(model.base).resolve().name,
+                base=_named(model.base, needed=model.adapter is not None),
                 base_sha256=backbone_digest(model.base),
                 form="encoder",
                 memory_tokens=model.memory_tokens or _MEMORY_TOKENS,
@@ -75,7 +75,10 @@ class ReaderRun:
                 weights="full" if model.adapter is None else "adapter",
             )
         self._segment_tokens = model.segment_tokens or self._before.segment_tokens
-        body = self._origin if self._before.weights == "full" else find_backbone(base_of(self._before, self._origin))
+        body = self._origin
+        if self._before.weights == "adapter":
+            body = find_backbone(base := base_of(self._before, self._origin))
+            self._before = replace(self._before, base=_named(str(base), needed=True))
         self._require_room(EncoderConfig.of(body))
         self._tokenizer: Tokenizer = load_tokenizer(body)
         self._reader()  # whatever is wrong with the model is said now
@@ -232,6 +235,13 @@ class ReaderRun:
         if self.config.model.start is not None:
             made["start"] = Path(self.config.model.start).name
         return {**made, "before": self._before.provenance} if self._before.provenance else made
+
+
+def _named(base: str, *, needed: bool) -> str:
+    """A base's name; that of a directory is all of its path where the checkpoint cannot be loaded without it."""
+    if base in BACKBONES:
+        return base
+    return str(Path(base).resolve()) if needed else Path(base).resolve().name
 
 
 def _open_source(name: SourceName, data: ReaderData) -> PassageSource:
