@@ -7,7 +7,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install backbone demo serve test check audit format openapi docs bench load faults fuzz containers clean
+.PHONY: help install backbone demo serve test test-rest check audit format openapi docs bench load faults fuzz containers clean
 
 help: ## show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -31,8 +31,16 @@ demo: install ## read a real long text and answer ordinary questions about it: a
 serve: install ## start the service for real use
 	@$(BIN)/rmt-server serve
 
-test: backbone ## run all tests
-	$(BIN)/python -m pytest -q
+test: backbone ## run all tests, two folders of them at a time; each folder's results are shown when it is through
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(TESTS:%=test-%) test-rest
+
+# The longest first. Two runs share two cores, so each computes in one thread.
+TESTS := model server e2e clients web faults
+$(TESTS:%=test-%): test-%:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/$*
+
+test-rest:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests $(TESTS:%=--ignore=tests/%)
 
 backbone: install ## fetch the backbone of the decoder checkpoints, which tests and benchmarks load: once
 	@$(BIN)/rmt-model pull

@@ -1,13 +1,13 @@
 """Time to answer: a text of n tokens is read and one question answered, by the memory and by attention over all of it.
 
-    python -m benchmarks.answer_time [--checkpoint NAME] [--lengths 1024 2048 ...] [--runs 5] [--gguf FILE]
+    python -m benchmarks.answer_time [--checkpoint NAME] [--lengths 1024 2048 ...] [--runs 5] [--llama FOLDER]
         [--plot FILE.svg] [--out FILE]
 
 * memory: the engine reads the text in segments, then answers.
 * full attention: the same backbone with the same weights as transformers computes it, a key-value cache of all tokens,
   the text taken 512 tokens at a time.
-* llama.cpp: the backbone's own GGUF, 4-bit, with as many threads; where `llama-cpp-python` is installed and `--gguf`
-  says where the file is.
+* llama.cpp: the backbone's own GGUF, 4-bit, with as many threads; where `--llama` names a folder that
+  `python -m benchmarks.llama` made.
 
 Each goes over the longest text once a round, in turn, and at every length answers a question of 24 tokens with 8 tokens
 and goes back to where it was. A length's time is the reading up to there and the answer. From the medians comes a line
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks import report
+from benchmarks import llama, report
 from benchmarks.device import synchronize
 from benchmarks.report import Figure
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 2048, 4096, 8192, 16_384])
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--gguf", type=Path, help="the backbone's GGUF, for llama.cpp")
+    parser.add_argument("--llama", type=Path, help="folder of benchmarks.llama: then llama.cpp is measured, too")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args(arguments)
@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         [rng.randrange(1000, 40_000) for _ in range(count)] for count in (max(options.lengths), _QUESTION_TOKENS)
     )
     ways: dict[str, Any] = {"memory": Memory(checkpoint), "full attention": FullAttention(checkpoint)}
-    if options.gguf is not None:
-        ways["llama.cpp"] = LlamaCpp(options.gguf, max(options.lengths))
+    if options.llama is not None:
+        ways["llama.cpp"] = LlamaCpp(options.llama, max(options.lengths))
     rounds: dict[str, list[_Times]] = {name: [] for name in ways}
     for number in range(options.runs):
         for name, way in ways.items():
@@ -167,13 +167,9 @@ class FullAttention:
 class LlamaCpp:
     """llama.cpp by its Python package."""
 
-    def __init__(self, gguf: Path, longest: int) -> None:
-        from llama_cpp import Llama
-
-        context, threads = longest + _QUESTION_TOKENS + _ANSWER_TOKENS, torch.get_num_threads()
-        self._llama = Llama(
-            str(gguf), n_ctx=context, n_batch=_PIECE, n_threads=threads, n_threads_batch=threads, verbose=False
-        )
+    def __init__(self, folder: Path, longest: int) -> None:
+        context = longest + _QUESTION_TOKENS + _ANSWER_TOKENS
+        self._llama = llama.load(folder, context, torch.get_num_threads(), _PIECE)
 
     def begin(self) -> None:
         """Nothing is known."""

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.reading_quality import Case, IndexedText, cases_of, focused, unanswerable_cases
+from benchmarks.readers import focused, words_at
+from benchmarks.reading_quality import Case, IndexedText, cases_of, unanswerable_cases
 
 from rmt_model.allocator import keep_freed_memory
 from rmt_model.calibration import CALIBRATION_FILE, Calibration, Curve
@@ -28,7 +29,7 @@ from rmt_model.encoder_checkpoint import load_encoder_checkpoint
 from rmt_model.errors import QuestionError
 from rmt_model.evaluation.scoring import token_f1
 from rmt_model.pointers import Pointer
-from rmt_model.span_engine import SpanEngine, WindowReading
+from rmt_model.span_engine import SpanEngine, Window, WindowReading
 from rmt_server.service.evidence import WINDOWS, best_pointers
 
 _RIGHT_F1 = 0.5
@@ -42,10 +43,10 @@ _LONGEST_QUESTION_CHARS = 160
 
 @dataclass(frozen=True)
 class Asked:
-    """A case, the text, and what was read for it."""
+    """A case, the windows of its text that a search found, and what was read in them."""
 
     case: Case
-    text: IndexedText
+    windows: Sequence[Window]
     read: Sequence[WindowReading]
     fits: bool
 
@@ -54,7 +55,7 @@ def f1_of(asked: Asked, pointers: Sequence[Pointer]) -> float:
     """How good the best place is; nothing is where there is no answer."""
     if not pointers or not asked.case.answers:
         return 0.0
-    return token_f1(asked.text.answer(pointers[0]), asked.case.answers)
+    return token_f1(words_at(pointers[0], asked.windows), asked.case.answers)
 
 
 def best_weight(asked: Sequence[Asked]) -> float:
@@ -116,7 +117,7 @@ def look_up(engine: SpanEngine, cases: Sequence[Case]) -> list[Asked]:
         text, fits = texts[case.text]
         windows = text.windows(case.question, WINDOWS)
         try:
-            asked.append(Asked(case, text, engine.read_windows(case.question, windows), fits))
+            asked.append(Asked(case, windows, engine.read_windows(case.question, windows), fits))
         except QuestionError:  # too long to be asked
             continue
     return asked
@@ -138,11 +139,11 @@ def focus_curve(engine: SpanEngine, cases: Sequence[Case]) -> tuple[Curve, dict[
     for case in cases:
         if len(case.question) > _LONGEST_QUESTION_CHARS:
             continue
-        text = IndexedText(case.text)
-        places = focused(engine, text, case.question, 0).pointers
+        places = focused(engine, case.text, case.question).pointers
         if places:
+            said = words_at(places[0], [Window(case.text, 0)])
             scores.append(places[0].score)
-            right.append(bool(case.answers) and token_f1(text.answer(places[0]), case.answers) >= _RIGHT_F1)
+            right.append(bool(case.answers) and token_f1(said, case.answers) >= _RIGHT_F1)
     curve = fitted(scores[::2], right[::2])
     error = calibration_error([curve.confidence(chance(one)) for one in scores[1::2]], right[1::2])
     return curve, {"n": len(scores[1::2]), "expected calibration error": round(float(error), 4)}

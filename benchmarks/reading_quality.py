@@ -1,9 +1,17 @@
 """How well questions about real text are answered: SQuAD, FairytaleQA, COVID-QA, Molweni, and ordinary questions.
 
-    python -m benchmarks.reading_quality DATA [--checkpoint rmt-minilm] [--only squad] [--ordinary FOLDER] [--out FILE]
+    python -m benchmarks.reading_quality DATA [--checkpoint rmt-minilm] [--llama FOLDER] [--focus] [--whole]
+        [--windows 8] [--only squad] [--most 200] [--ordinary FOLDER] [--answers FILE] [--out FILE]
 
 DATA has the data sets under the names that docs/training.md gives them; only what was held out of training is asked.
-Texts are indexed and windows read as the server does, in this process. Every share has n and a 95 % interval.
+Texts are indexed as the server does, in this process. Who reads the windows that a search finds:
+
+* a checkpoint that points: each window alone, as the server does; with `--focus` one after another, with the question
+  as the focus;
+* a checkpoint that writes: one after another, with the question as the focus;
+* `--llama`: llama.cpp with a small language model; `python -m benchmarks.llama FOLDER` makes the folder.
+
+With `--whole` the whole text is read instead of windows. Every share has n and a 95 % interval.
 """
 
 import argparse
@@ -11,30 +19,31 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 
 import torch
+from benchmarks import report
+from benchmarks.llama import LlamaReader
 from benchmarks.ordinary.judge import is_right, load_documents, load_questions
+from benchmarks.readers import Focused, Pointing, Reader, Said
 
 from rmt_model.allocator import keep_freed_memory
-from rmt_model.answering import Answer, Question, answer, pointed_answer
-from rmt_model.checkpoint import find_checkpoint
 from rmt_model.data.background import split_by_author
 from rmt_model.data.corpora import read_fairytales, read_molweni, read_squad
 from rmt_model.data.passages import Passage
-from rmt_model.encoder_checkpoint import load_encoder_checkpoint
+from rmt_model.engines import load_engine
 from rmt_model.errors import QuestionError
 from rmt_model.evaluation.scoring import exact_match, token_f1, wilson
-from rmt_model.pointers import Pointer
 from rmt_model.span_engine import SpanEngine, Window
 from rmt_server.search.text_index import TextIndex
 from rmt_server.search.words import query_words
-from rmt_server.service.citations import trimmed
-from rmt_server.service.evidence import WINDOWS, best_pointers
+from rmt_server.service.evidence import WINDOWS
 
+PARAGRAPH = "squad paragraph"
+"""Questions of which the paragraph is given: it is read whole."""
 _SEED = 2304
 
 
@@ -78,70 +87,46 @@ class IndexedText:
         """The passages that match a question best, the best first."""
         words = query_words(question)
         hits = self._index.search(words, count, None) if words else []
-        return [Window(self.text(hit.place.start, hit.place.end), hit.place.start) for hit in hits]
-
-    def text(self, start: int, end: int) -> str:
-        """What some bytes hold."""
-        return self._data[start:end].decode(errors="replace")
-
-    def answer(self, pointer: Pointer) -> str:
-        """A pointer's words, as they are written."""
-        inside = self.text(pointer.start, pointer.end)
-        first, last = trimmed(inside, 0, len(inside))
-        return inside[first:last]
+        places = [hit.place for hit in hits]
+        return [Window(self._data[one.start : one.end].decode(errors="replace"), one.start) for one in places]
 
 
-def searched(engine: SpanEngine, text: IndexedText, question: str, windows: int) -> Answer:
-    """What the server's search answers."""
-    stretches = text.windows(question, windows)
-    read = engine.read_windows(question, stretches) if stretches else []
-    places = best_pointers(read, engine.checkpoint.calibration.rank_weight)
-    return pointed_answer(engine, places, way="search")
+def judged(reader: Reader, cases: Sequence[Case], windows: int | None) -> Iterator[Judged]:
+    """Ask each case: what a search finds is read, so many windows; None: the whole text.
 
-
-def gold(engine: SpanEngine, text: IndexedText, question: str, _: int) -> Answer:
-    """A paragraph that is read whole, as one window."""
-    read = engine.read_windows(question, [Window(text.text(0, 1 << 40), 0)])
-    return pointed_answer(engine, best_pointers(read, 0.0), way="search")
-
-
-def focused(engine: SpanEngine, text: IndexedText, question: str, _: int) -> Answer:
-    """The whole text read with the question in front of every segment."""
-    data, state = text.text(0, 1 << 40).encode(), engine.fresh_state([question])
-    source, slots, prefixes = engine.source(state), engine.open(state.memory), engine.prefixes(state)
-    try:
-        source.feed(data)
-        source.finish_document()
-        while source.waiting:
-            engine.read(engine.segment_rows(slots, prefixes, source.take()))
-        return answer(engine, source.state(engine.memory(slots)), [Question(question)])[0]
-    finally:
-        engine.close(slots)
-
-
-def judged(
-    engine: SpanEngine, cases: Sequence[Case], way: Callable[..., Answer], windows: int = WINDOWS
-) -> Iterator[Judged]:
-    """Ask each case; cases of one text follow one another, so that it is indexed once."""
+    Cases of one text follow one another, so that it is indexed once.
+    """
     text, indexed = "", IndexedText("")
     for case in cases:
-        if case.text != text:
+        if case.text != text and windows is not None:
             text, indexed = case.text, IndexedText(case.text)
         started_s = time.perf_counter()
+        found = [Window(case.text, 0)] if windows is None else indexed.windows(case.question, windows)
         try:
-            found = way(engine, indexed, case.question, windows)
+            said = reader(case.question, found)
         except QuestionError:  # too long to be asked
-            found = pointed_answer(engine, [], way="search")
-        seconds = time.perf_counter() - started_s
-        said = indexed.answer(found.pointers[0]) if found.pointers else ""
-        scores = [one.score for one in found.pointers] or [-30.0]
-        margin = scores[0] - scores[1] if len(scores) > 1 else 10.0
-        right = is_right(said, case.answers) if case.answers else False
-        f1 = token_f1(said, case.answers) if case.answers else 0.0
-        exact = float(exact_match(said, case.answers)) if case.answers else 0.0
-        yield Judged(
-            case.group, case.question, case.answers, said, found.known, scores[0], margin, f1, exact, right, seconds
-        )
+            said = Said("", known=False)
+        yield _judged(case, said, time.perf_counter() - started_s)
+
+
+def _judged(case: Case, said: Said, seconds: float) -> Judged:
+    right, f1, exact = False, 0.0, 0.0
+    if case.answers:
+        right, f1 = is_right(said.text, case.answers), token_f1(said.text, case.answers)
+        exact = float(exact_match(said.text, case.answers))
+    return Judged(
+        group=case.group,
+        question=case.question,
+        answers=case.answers,
+        said=said.text,
+        known=said.known,
+        score=said.score,
+        margin=said.margin,
+        f1=f1,
+        exact=exact,
+        right=right,
+        seconds=seconds,
+    )
 
 
 def cases_of(group: str, passages: Sequence[Passage], most: int) -> list[Case]:
@@ -171,27 +156,28 @@ def _without(text: str, place: int) -> str:
     return text[: max(0, start)] + (text[end:] if end >= 0 else "")
 
 
-def measurements(data: Path, most: int) -> Iterator[tuple[str, list[Case], Callable[..., Answer]]]:
-    """Name, cases and way of each measurement."""
+def measurements(data: Path, most: int) -> Iterator[tuple[str, list[Case]]]:
+    """Name and cases of each measurement."""
     file = data / "squad" / "squad-v1.1-dev-36-articles.json"
-    paragraphs, articles = (read_squad(file, "squad", "validation", joined=joined) for joined in (False, True))
-    yield "squad paragraph", cases_of("squad", paragraphs, most), gold
-    yield "squad article", cases_of("squad", articles, most), searched
-    novel = next(path for path in split_by_author((data / "books").glob("*.txt"))[1] if path.stat().st_size > 400_000)
-    joined = "\n\n".join(one.text for one in articles) + "\n\n" + novel.read_text(encoding="utf-8")
-    yield (
-        "squad all articles and a novel",
-        [replace(one, text=joined) for one in cases_of("squad", articles, most)],
-        searched,
-    )
+    yield PARAGRAPH, cases_of("squad", read_squad(file, "squad", "validation", joined=False), most)
+    articles = read_squad(file, "squad", "validation")
+    yield "squad article", cases_of("squad", articles, most)
+    yield "squad all articles and a novel", in_one_document(articles, data / "books", most)
     for explicit in (False, True):
         stories = read_fairytales(data / "fairytaleqa", "validation", explicit_only=explicit)
-        yield f"fairytaleqa {'explicit' if explicit else 'all'}", cases_of("fairytaleqa", stories, most), searched
+        yield f"fairytaleqa {'explicit' if explicit else 'all'}", cases_of("fairytaleqa", stories, most)
     papers = read_squad(data / "covidqa" / "covid-qa-70-papers.json", "covidqa", "validation", one_in=7)
-    yield "covidqa", cases_of("covidqa", papers, most), searched
+    yield "covidqa", cases_of("covidqa", papers, most)
     chats = read_molweni(data / "molweni" / "molweni-mrc-70-dialogues.json", "validation")
-    yield "molweni", cases_of("molweni", chats, most), searched
-    yield "unanswerable", sorted(unanswerable_cases(articles, most // 2), key=lambda one: one.text), searched
+    yield "molweni", cases_of("molweni", chats, most)
+    yield "unanswerable", sorted(unanswerable_cases(articles, most // 2), key=lambda one: one.text)
+
+
+def in_one_document(articles: Sequence[Passage], books: Path, most: int) -> list[Case]:
+    """Questions of articles that are asked of all of them in one document, with a held-out novel behind them."""
+    novel = next(path for path in split_by_author(books.glob("*.txt"))[1] if path.stat().st_size > 400_000)
+    joined = "\n\n".join(one.text for one in articles) + "\n\n" + novel.read_text(encoding="utf-8")
+    return [replace(one, text=joined) for one in cases_of("squad", articles, most)]
 
 
 def ordinary_cases(data: Path) -> list[Case]:
@@ -207,9 +193,7 @@ def summary(found: Sequence[Judged]) -> dict[str, object]:
     seconds = sorted(one.seconds for one in found)
     figures: dict[str, object] = {"n": len(found), "median_s": round(seconds[len(seconds) // 2], 3)}
     if answerable:
-        values = torch.tensor([one.f1 for one in answerable])
-        spread = 1.96 * float(values.std()) / math.sqrt(len(values))
-        figures["f1"] = [round(100 * float(values.mean()), 1), round(100 * spread, 1)]
+        figures["f1"] = f1_of(answerable)
         figures["exact_match"] = round(100 * sum(one.exact for one in answerable) / len(answerable), 1)
         figures["right"] = _share([one.right and one.known for one in answerable])
         figures["wrong and asserted"] = _share([not one.right and one.known for one in answerable])
@@ -219,9 +203,23 @@ def summary(found: Sequence[Judged]) -> dict[str, object]:
     return figures
 
 
+def f1_of(found: Sequence[Judged]) -> tuple[float, float]:
+    """Mean F1 in percent, and half of its 95 % interval."""
+    values = torch.tensor([one.f1 for one in found])
+    return round(100 * float(values.mean()), 1), round(196 * float(values.std()) / math.sqrt(len(values)), 1)
+
+
 def _share(values: Sequence[bool]) -> list[float]:
     low, high = wilson(sum(values), len(values)) if values else (0.0, 1.0)
     return [round(100 * one, 1) for one in (sum(values) / max(1, len(values)), low, high)] + [len(values)]
+
+
+def reader_of(options: argparse.Namespace) -> Reader:
+    """Who reads, by the arguments."""
+    if options.llama:
+        return LlamaReader(options.llama, torch.get_num_threads())
+    engine = load_engine(options.checkpoint, dtype=options.dtype)
+    return Pointing(engine) if isinstance(engine, SpanEngine) and not options.focus else Focused(engine)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -229,32 +227,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--checkpoint", default="auto")
+    parser.add_argument("--llama", type=Path, help="folder that benchmarks.llama made: llama.cpp reads, no checkpoint")
+    parser.add_argument("--focus", action="store_true", help="read for the question, also where the checkpoint points")
+    parser.add_argument("--whole", action="store_true", help="read the whole text, and search nothing")
     parser.add_argument("--dtype", default="fast")
     parser.add_argument("--windows", type=int, default=WINDOWS)
-    parser.add_argument("--most", type=int, default=200)
+    parser.add_argument("--most", type=int, default=200, help="questions of each measurement")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--only", nargs="+", help="names of measurements, or their first words")
     parser.add_argument("--ordinary", type=Path, help="folder of the ordinary questions' documents")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--answers", type=Path, help="write every question with what was answered")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args(arguments)
     keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
-    directory = find_checkpoint(options.checkpoint)
-    engine = SpanEngine(load_encoder_checkpoint(directory, dtype=options.dtype))
+    reader = reader_of(options)
     everything = list(measurements(options.data, options.most))
     if options.ordinary:
-        everything.append(("ordinary", ordinary_cases(options.ordinary), searched))
+        everything.append(("ordinary", ordinary_cases(options.ordinary)))
     results: dict[str, object] = {}
-    for name, cases, way in everything:
+    answers: dict[str, object] = {}
+    for name, cases in everything:
         if options.only and name not in options.only and name.split()[0] not in options.only:
             continue
-        found = list(judged(engine, cases, way, options.windows))
-        results[name] = {"summary": summary(found), "cases": [asdict(one) for one in found]}
-        sys.stdout.write(f"{name}: {json.dumps(results[name]['summary'])}\n")  # type: ignore[index]
+        windows = None if options.whole or name == PARAGRAPH else options.windows
+        found = list(judged(reader, cases, windows))
+        results[name], answers[name] = summary(found), [asdict(one) for one in found]
+        sys.stdout.write(f"{name}: {json.dumps(results[name])}\n")
         sys.stdout.flush()
-        if options.out:
-            options.out.write_text(json.dumps(results, indent=1))
+        known = {key: str(value) for key, value in vars(options).items()}
+        report.write(options.out, "reading_quality", options=known, measurements=results)
+        if options.answers:
+            options.answers.write_text(json.dumps(answers, indent=1))
     return 0
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.report import Figure
+from benchmarks.serving import resident_mb
 
 from rmt_model.digest import StreamDigest
 from rmt_server.metrics import Metrics
@@ -34,8 +35,8 @@ from rmt_server.settings import Settings
 from rmt_server.store import Store, StoredState
 
 _PIECE_BYTES = 256 * 1024
-_TOKENS_BYTES = 4_600_000  # a million tokens
-_QUERIES = (
+TOKENS_BYTES = 4_600_000  # a million tokens
+QUERIES = (
     "Who met the captain in the harbour?",
     "What colour was the door of the old house?",
     "Where did Elizabeth hide the letter from her brother?",
@@ -46,15 +47,11 @@ _QUERIES = (
 _RANKS = (1, 4, 8, 16)
 
 
-def _text(folder: Path | None, size: int) -> bytes:
+def text_of(folder: Path | None, size: int) -> bytes:
+    """So many bytes of the text files of a folder, or of this project's documentation."""
     files = sorted(folder.rglob("*.txt")) if folder else sorted((Path(__file__).parents[1] / "docs").rglob("*.md"))
     data = b"\n\n".join(file.read_bytes().decode(errors="replace").encode() for file in files)
     return (data * (size // len(data) + 1))[:size].decode(errors="ignore").encode()
-
-
-def _resident_mb() -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssFile:"))) / 1024
 
 
 def _indexed(data: bytes, folder: Path) -> TextIndex:
@@ -67,12 +64,12 @@ def _indexed(data: bytes, folder: Path) -> TextIndex:
 
 def measured_index(data: bytes, folder: Path) -> list[Figure]:
     """Speed and size of one index, what it takes in memory, and queries to it."""
-    before_mb, since_s, processor_s = _resident_mb(), time.monotonic(), time.process_time()
+    before_mb, since_s, processor_s = sum(resident_mb()), time.monotonic(), time.process_time()
     index = _indexed(data, folder)
     took_s, spent_s = time.monotonic() - since_s, time.process_time() - processor_s
     against = f"{len(data) / 1e6:.0f} MB of text"
     times_ms = []
-    for query in _QUERIES * 30:
+    for query in QUERIES * 30:
         since_s = time.monotonic()
         index.search(query_words(query), 16, None)
         times_ms.append(1e3 * (time.monotonic() - since_s))
@@ -80,7 +77,7 @@ def measured_index(data: bytes, folder: Path) -> list[Figure]:
         Figure("indexing, by processor time", against, len(data) / spent_s / 1e6, "MB/s", least=5.0),
         Figure("indexing, by the clock", against, len(data) / took_s / 1e6, "MB/s"),
         Figure("size of the index", "the text", index.size_bytes / len(data), "", most=0.4),
-        Figure("resident memory, index and queries", against, _resident_mb() - before_mb, "MB", most=50.0),
+        Figure("resident memory, index and queries", against, sum(resident_mb()) - before_mb, "MB", most=50.0),
         Figure("a query, median", against, statistics.median(times_ms), "ms"),
         Figure("a query, longest", against, max(times_ms), "ms"),
     ]
@@ -135,8 +132,8 @@ async def measured_growth(url: str, data: bytes, folder: Path) -> list[Figure]:
 
     for start in range(0, len(data), _PIECE_BYTES):
         await append(data[start : start + _PIECE_BYTES])
-    first_s = await find(_QUERIES[0])
-    again_ms = [1e3 * await find(query) for query in _QUERIES * 5]
+    first_s = await find(QUERIES[0])
+    again_ms = [1e3 * await find(query) for query in QUERIES * 5]
     appended_ms = []
     for number in range(30):
         await append(f" The zebra number{number} slept. ".encode() + random.Random(number).choice([b"", data[:2000]]))
@@ -161,15 +158,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--squad", type=Path, help="a SQuAD file, for the recall")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    data = _text(options.texts, int(options.megabytes * 1e6))
+    data = text_of(options.texts, int(options.megabytes * 1e6))
     figures = []
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        for name, size in (("small", min(len(data), _TOKENS_BYTES)), ("large", len(data))):
+        for name, size in (("small", min(len(data), TOKENS_BYTES)), ("large", len(data))):
             (folder / name).mkdir()
             figures += measured_index(data[:size], folder / name)
         with EmbeddedRedis(folder / "redis") as redis:
-            figures += asyncio.run(measured_growth(redis.url, data[:_TOKENS_BYTES], folder / "search"))
+            figures += asyncio.run(measured_growth(redis.url, data[:TOKENS_BYTES], folder / "search"))
         if options.squad:
             figures += measured_recall(options.squad)
     held = report.show(figures)

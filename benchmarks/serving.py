@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-_START_S = 60.0
+_START_S = 180.0
 _STOP_S = 60.0
 
 
@@ -23,6 +23,14 @@ class Served:
 
     url: str
     pid: int
+
+
+def resident_mb(process: int | str = "self") -> tuple[float, float]:
+    """Megabytes of a process that are its own, and of files that it maps, as far as they are in memory."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    found = dict(line.split(":", 1) for line in lines)
+    own, files = (int(found[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+    return own, files
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 on the PATH, in wheels, and those named in ``RMT_TEST_REDIS_SERVERS`` (paths, separated by colons).
 """
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -44,8 +45,13 @@ REDIS_SERVERS = found_redis_servers()
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """What npm installs for the JavaScript client and its tests."""
-    if not (JAVASCRIPT / "node_modules" / ".package-lock.json").exists():
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=JAVASCRIPT, check=True)
+    folder = os.open(JAVASCRIPT, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # `make test` runs two folders of tests at a time
+        if not (JAVASCRIPT / "node_modules" / ".package-lock.json").exists():
+            subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=JAVASCRIPT, check=True)
+    finally:
+        os.close(folder)
     return JAVASCRIPT / "node_modules"
 
 

@@ -1,13 +1,20 @@
 """What benchmarks count and how they judge, without measuring anything."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from benchmarks import compute, report
 from benchmarks.__main__ import _suite, table
+from benchmarks.readers import Said, words_at
+from benchmarks.reading_quality import Case, judged
 from benchmarks.report import Figure
 from benchmarks.rounds import interleaved, median_ratio
+
+from rmt_model.errors import QuestionError
+from rmt_model.pointers import Pointer
+from rmt_model.span_engine import Window
 
 
 def test_counted_operations_are_pytorchs_and_the_papers() -> None:
@@ -48,6 +55,28 @@ def test_all_benchmarks_can_be_started() -> None:
     import argparse
     import importlib
 
-    options = argparse.Namespace(device="cpu", dtype="float32", gguf=None, quick=True, out=Path("out"))
+    known = {"device": "cpu", "dtype": "float32", "data": Path("data"), "llama": Path("llama"), "quick": True}
+    options = argparse.Namespace(**known, out=Path("out"))
     for command in _suite(options).values():
         assert importlib.import_module(command[0]).main
+
+
+def test_any_reader_is_asked_about_the_windows_that_a_search_finds() -> None:
+    filler = "Nobody came along the quiet path for a long time, and the garden stayed as it was. " * 60
+    text = f"{filler}The lion is in Zürich. {filler}"
+    cases = [Case("a", "Where is the lion?", ("Zürich",), text), Case("a", "Who has the zebra?", (), text)]
+    seen: list[Sequence[Window]] = []
+
+    def reads(question: str, windows: Sequence[Window]) -> Said:
+        seen.append(windows)
+        if "zebra" in question:
+            raise QuestionError("too long")
+        start = len(text[: text.index("Zürich")].encode())
+        return Said(words_at(Pointer(1.0, start, start + len("Zürich.".encode()), ()), windows), known=True)
+
+    found, withheld = judged(reads, cases, 2)
+    assert 1 <= len(seen[0]) <= 2
+    assert all(text.encode()[one.start :].startswith(one.text.encode()) for one in seen[0])
+    assert (found.said, found.f1, found.right, withheld.known) == ("Zürich", 1.0, True, False)
+    assert next(judged(reads, cases[:1], None)).right
+    assert seen[-1] == [Window(text, 0)]

@@ -39,21 +39,21 @@ def answer_all(rmt: Client, files: list[Path], questions: list[str]) -> None:
     """Send every file, then ask: search needs no reading, so nothing is waited for."""
     session = rmt.create_session(ttl_s=3600)
     try:
-        sent = {rmt.read(session.id, path, wait=False).id: path for path in files}
+        for path in files:
+            rmt.read(session.id, path, wait=False)  # it has the file's name
         for answer in rmt.ask_many(session.id, questions).answers:
-            show(answer, sent)
+            show(answer)
     finally:
         rmt.delete_session(session.id)
 
 
-def show(answer: Answer, sent: dict[str, Path]) -> None:
+def show(answer: Answer) -> None:
     """Print an answer with the place that it stands at."""
     if answer.answer is None or not answer.citations:
         print(f"{answer.question}\n  I did not find this.")
         return
     best = answer.citations[0]
-    path = sent[best.document_id or ""]
-    place = f"{path.name}, characters {best.start_char} to {best.end_char}"
+    place = f"{best.document}, characters {best.start_char} to {best.end_char}"
     print(f"{answer.question}\n  {answer.answer}  ({answer.confidence:.0%}, {place})")
     print(f"  \u201c{' '.join(best.quote.split())}\u201d")
 

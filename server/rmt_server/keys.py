@@ -3,7 +3,7 @@
 ======================================  ======  ==============================================================
 ``rmt:{tenant:sid}:session``            hash    the session's record, its lease and where its text begins
 ``rmt:{tenant:sid}:state``              string  the reader state: opaque safetensors bytes
-``rmt:{tenant:sid}:text``               hash    full blocks of text: ``<n>`` raw, ``z<n>`` compressed
+``rmt:{tenant:sid}:text``               hash    full blocks of text: ``<n>`` raw, ``z<n>`` compressed, ``c<n>`` counted
 ``rmt:{tenant:sid}:tail``               string  the text after the last full block
 ``rmt:{tenant:sid}:documents``          hash    document id -> JSON
 ``rmt:{tenant:sid}:boundaries``         zset    ends of complete documents still to be read, by offset

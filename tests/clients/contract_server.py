@@ -35,6 +35,7 @@ class Document:
     id: str
     start: int
     length: int | None
+    name: str | None = None
     offset: int = 0
     complete: bool = False
     turn: int = 0
@@ -73,6 +74,7 @@ class Session:
             "revision": self.revision,
             "digest": hashlib.sha256(read).hexdigest(),
             "documents": len(self.documents),
+            "memory_took": "nothing" if b"takes nothing in" in read else None,
             "a_field_of_the_future": True,
         }
 
@@ -195,6 +197,7 @@ def body(session: Session, document: Document) -> dict[str, Any]:
     return {
         "id": document.id,
         "session_id": session.id,
+        "name": document.name,
         "start": document.start,
         "offset": document.offset,
         "length": document.offset if document.complete else document.length,
@@ -252,6 +255,7 @@ def add_documents(app: FastAPI, state: State) -> None:
             state.by_key.setdefault(key, "d" + secrets.token_hex(8)),
             len(session.text),
             None if length is None else int(length),
+            request.query_params.get("name"),
         )
         document = session.documents.setdefault(new.id, new)
         if document is new:

@@ -16,6 +16,7 @@ import pytest
 from tests.serving import Server, one_thread
 
 from rmt_client import Answer, Client, InvalidError, NotFoundError
+from rmt_client.source import name_of
 from rmt_server.redis_process.server import EmbeddedRedis
 
 from .conftest import Blocking, Connect
@@ -98,6 +99,58 @@ def test_what_no_place_of_a_text_holds_is_not_supported(rmt: Client) -> None:
     rmt.read(session.id, FIRST)
     answer = rmt.ask(session.id, "Summarize how Mary went to the garden.")
     assert (answer.answer, answer.outcome) == (None, "not_supported")
+
+
+def test_citations_and_passages_have_the_names_of_documents(rmt: Client, tmp_path: Path) -> None:
+    """That of a file by itself, another if one is given, and none where there is none."""
+    book = tmp_path / "Bärbels Buch.txt"
+    book.write_text(FIRST)
+    session = rmt.create_session()
+    with book.open("rb") as opened:
+        documents = [
+            rmt.read(session.id, book),
+            rmt.read(session.id, opened),
+            rmt.read(session.id, book, name="garden/chapter one"),
+            rmt.read(session.id, book, name=""),
+            rmt.read(session.id, FIRST),
+        ]
+    names = [one.name for one in documents]
+    assert names == ["Bärbels Buch.txt", "Bärbels Buch.txt", "chapter one", None, None]
+    assert rmt.get_document(session.id, documents[2].id).name == "chapter one"
+    known = {one.id: one.name for one in documents}
+    for document in documents:
+        for one in rmt.ask(session.id, "Where is Mary?", documents=[document.id]).citations:
+            assert one.document == document.name
+    found = rmt.search(session.id, "garden").passages
+    assert {one.document_id: one.document for one in found} == known
+    with pytest.raises(InvalidError, match="has 201 characters; the limit is 200"):
+        rmt.read(session.id, "some", name="n" * 201)
+
+
+class Named:
+    def __init__(self, name: object) -> None:
+        self.name = name
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        (Path("a/b.txt"), "b.txt"),
+        (Path("a/b\\c.txt"), "c.txt"),
+        (Path("x" * 250), "x" * 200),
+        (Path("."), ""),
+        (Path(" "), ""),
+        (Path("b\udcff.txt"), "b?.txt"),
+        (Named("/a/b.txt"), "b.txt"),
+        (Named(Path("a/b.txt")), "b.txt"),
+        (Named("<stdin>"), ""),
+        (Named(3), ""),
+        ("a/b.txt", ""),
+        (b"text", ""),
+    ],
+)
+def test_the_name_of_a_source_is_its_files(source: object, name: str) -> None:
+    assert name_of(source) == name
 
 
 def test_citations_in_openais_form(pointing: Server) -> None:

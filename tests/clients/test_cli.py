@@ -127,6 +127,28 @@ def test_snapshots(run: Run, book: Path, tmp_path: Path) -> None:
     assert snapshot in err
 
 
+def test_a_file_is_read_under_its_name(run: Run, book: Path) -> None:
+    def name(*options: object) -> object:
+        code, out, err = run("read", *options, "--json")
+        assert code == 0, err
+        return json.loads(out)["document"]["name"]
+
+    assert name(book) == book.name
+    assert name(book, "--name", "Chapter one") == "Chapter one"
+    assert name(book, "--name", "") is None
+
+
+def test_a_memory_that_took_nothing_is_told_of(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "odd.txt"
+    file.write_text("Of this a memory takes nothing in.")
+    told = "The memory took nothing of this text in; search still finds its passages.\n"
+    code, out, err = run("read", file)
+    assert (code, told in err) == (0, True)
+    assert run("sessions", "show", out.strip())[2] == told
+    _, _, err = run("read", file, "--no-keep-text")
+    assert err.endswith("The memory took nothing of this text in.\n")
+
+
 STORY = "The key is in the drawer. A dog sleeps in the hall. Mary went to the garden. John stayed at home. The end."
 
 

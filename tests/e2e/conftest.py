@@ -3,19 +3,26 @@
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.serving import ProcessFactory, ServerProcess
+from tests.serving import ServerProcess
+
+from rmt_server.redis_process.server import EmbeddedRedis
 
 BASH = ["bash", "-euo", "pipefail", "-c"]
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
-@pytest.fixture
-def serving(start_process: ProcessFactory) -> ServerProcess:
-    """The server as `make serve` starts it, with the default checkpoint."""
-    return start_process(checkpoint="auto").wait_until_ready()
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The server as `make serve` starts it, with the default checkpoint; one for all documents."""
+    directory = tmp_path_factory.mktemp("serving")
+    with EmbeddedRedis(directory / "redis") as redis:
+        settings = {"redis_url": redis.url, "checkpoint": "auto", "device": "cpu", "threads": 1}
+        with ServerProcess(directory, settings) as server:
+            yield server.wait_until_ready()
 
 
 def blocks(document: Path, language: str) -> list[str]:

@@ -27,10 +27,8 @@ from rmt_model.errors import StateError
 from rmt_model.reader import Reader
 from rmt_model.state import ReaderState
 from rmt_model.types import LaneSegment
+from rmt_server.app import create_app
 from rmt_server.errors import DamagedSnapshotError, RmtServerError, UnprocessableError, WrongCheckpointError
-from rmt_server.metrics import Metrics
-from rmt_server.reading.scheduler import Scheduler
-from rmt_server.service.asking import Asking
 from rmt_server.service.sessions import Service
 from rmt_server.settings import Settings
 from rmt_server.store import Store
@@ -48,10 +46,8 @@ class Importer:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._vocabulary = len(engine.checkpoint.tokenizer.get_vocab())
-        settings = Settings()
         store = Store.connect("redis://127.0.0.1:1")  # where a state would go: nobody is asked
-        scheduler = Scheduler(store, engine, settings, Metrics())
-        self._service = Service(store, scheduler, Asking(store, scheduler, settings), settings)
+        self._service: Service = create_app(Settings(), store, engine).state.service
 
     def run(self, rng: random.Random) -> Iterator[str]:
         """Some files that were one."""

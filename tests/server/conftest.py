@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.server.obstacles import Throttle
 from tests.serving import Server
 
+from rmt_model.encoder_checkpoint import load_encoder_checkpoint
 from rmt_model.engine import Engine
+from rmt_model.span_engine import SpanEngine
 
 StartOn = Callable[..., Server]
 
@@ -34,3 +37,10 @@ def start_on(make_engine: Callable[..., Engine]) -> Iterator[StartOn]:
             return started.enter_context(Server(redis_url, make_engine(), settings))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def pointing(service_redis: Any, tiny_encoder_checkpoint: Callable[..., Path]) -> Iterator[Server]:
+    """A server whose checkpoint is a tiny encoder that finds an answer to everything."""
+    with Server(service_redis.url, SpanEngine(load_encoder_checkpoint(tiny_encoder_checkpoint())), {}) as server:
+        yield server

@@ -6,7 +6,7 @@ The encoder has random weights: what it answers is of no interest here, where th
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from tests.server.event_reader import EventReader
 from tests.serving import Server, ServerFactory
 
 from rmt_model.encoder_checkpoint import load_encoder_checkpoint
-from rmt_model.span_engine import SpanEngine
+from rmt_model.pointers import Pointer
+from rmt_model.span_engine import SpanEngine, WindowReading
 from rmt_server.service.citations import sentence_around, trimmed
-from rmt_server.service.evidence import NOT_ENGLISH, asks_for_more, notice_on
+from rmt_server.service.evidence import NOT_ENGLISH, asks_for_more, best_pointers, notice_on
 
 ENGLISH = (Path(__file__).parents[2] / "LICENSE").read_text()
 MIXED = (
@@ -28,13 +29,6 @@ MIXED = (
     "Ça va? The key is in the café’s drawer.\n"
 ) * 20
 GERMAN = "Sie wohnt in Köln und er in Bonn, und beide fahren mit dem Zug zur Arbeit in die Stadt. "
-
-
-@pytest.fixture(scope="module")
-def pointing(service_redis: Any, tiny_encoder_checkpoint: Callable[..., Path]) -> Iterator[Server]:
-    """A server whose checkpoint is a tiny encoder that finds an answer to everything."""
-    with Server(service_redis.url, SpanEngine(load_encoder_checkpoint(tiny_encoder_checkpoint())), {}) as server:
-        yield server
 
 
 def send(server: Server, sid: str, text: str) -> str:
@@ -184,6 +178,48 @@ def test_two_processes_read_one_session_on(
     assert second.state(whole) == first.state(pieces)
     answers = [[second.ask(sid, question)["guess"] for question in asked] for sid in (whole, pieces)]
     assert answers[0] == answers[1]
+
+
+def test_no_more_passages_are_read_than_allowed(pointing: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, read_windows = [], pointing.scheduler.read_windows
+
+    async def counted(question: str, windows: Any) -> Any:
+        read.append(len(windows))
+        return await read_windows(question, windows)
+
+    monkeypatch.setattr(pointing.scheduler, "read_windows", counted)
+    sid = pointing.session()
+    for passages in (7, 8, 9):  # one in each document
+        while pointing.look(sid)["documents"] < passages:
+            send(pointing, sid, "The red key is in the drawer.")
+        pointing.ask(sid, "Where is the key?", mode="search")
+        assert read == [min(8, passages), 1]  # and the sentence that is cited, alone
+        read.clear()
+
+
+def test_no_more_citations_than_allowed(pointing: Server) -> None:
+    for places in (3, 4, 5):
+        found = [WindowReading([Pointer(1.0, start, start + 3, (7,))], tokens=9) for start in range(0, 10 * places, 10)]
+        assert len(best_pointers(found, rank_weight=0.0)) == min(4, places)
+    sid = pointing.session()
+    for colour in ("red", "blue", "green", "black", "white", "brown"):
+        send(pointing, sid, f"The {colour} key is in the drawer.")
+    for mode in ("search", "reread"):
+        citations = pointing.ask(sid, "Where is the key?", mode=mode)["citations"]
+        assert len(citations) == len({one["quote"] for one in citations}) == 4, mode
+
+
+def test_no_more_is_cited_around_an_answer_than_allowed(pointing: Server) -> None:
+    before, after = "é " * 120, " é" * 120  # 480 characters
+    for sentence, fits in ((f"{before}key{after}", True), (f"{before}key{after}é", False)):
+        first, last = sentence_around(sentence, len(before), len(before) + len("key"))
+        assert (last - first == len(sentence)) is fits
+        assert last - first <= 480 + len("key")
+    sid = pointing.session()
+    send(pointing, sid, "the red key is in the drawer and " * 60)
+    for mode in ("search", "reread"):
+        for one in pointing.ask(sid, "Where is the key?", mode=mode)["citations"]:
+            assert len(one["quote"]) <= one["answer_end"] - one["answer_start"] + 480, mode
 
 
 @given(st.text(alphabet='ab .!?\n"”)。é', max_size=80), st.data())

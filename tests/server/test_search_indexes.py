@@ -16,7 +16,13 @@ import pytest
 from tests.conftest import StoreBench, stored_state
 
 from rmt_model.digest import StreamDigest
-from rmt_server.errors import BusyError, SessionNotFoundError, TextNotKeptError, TextTooLongError
+from rmt_server.errors import (
+    BusyError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+    TextNotKeptError,
+    TextTooLongError,
+)
 from rmt_server.metrics import Metrics
 from rmt_server.search.folders import ProcessFolder, default_folder
 from rmt_server.search.indexes import Found, Indexes
@@ -344,3 +350,23 @@ async def test_tenants_are_apart(bench: StoreBench, indexes: Indexes) -> None:
     await bench.store.create_session("u", "s", model="m", ttl_s=60.0, state=state_of(b""))
     assert await texts(indexes, bench, "lion")
     assert (await indexes.find(await bench.store.get_session("u", "s"), "lion", 5)).passages == []
+
+
+async def test_what_was_taken_in_before_redis_failed_is_found_afterwards(
+    bench: StoreBench, indexes: Indexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.session(state=state_of(b""))
+    await fresh_document(bench, story("The lion is here."))
+    read_text, calls = bench.store.read_text, 0
+
+    async def fails_once(tenant: str, sid: str, start: int, stop: int) -> bytes:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the text has been taken in, and is not findable yet
+            raise StoreUnavailableError("gone for a moment")
+        return await read_text(tenant, sid, start, stop)
+
+    monkeypatch.setattr(bench.store, "read_text", fails_once)
+    with pytest.raises(StoreUnavailableError):
+        await find(indexes, bench, "lion")
+    assert "lion" in await texts(indexes, bench, "lion")

@@ -339,3 +339,13 @@ async def test_a_session_whose_state_is_gone_is_no_session(bench) -> None:
     assert (await bench.session()).accepted_bytes == 0
     await bench.document(b"other")
     assert await bench.store.unread(await bench.lease(), 0, 100) == b"other"
+
+
+async def test_a_timeline_lets_go_of_empty_states_too(bench) -> None:
+    await bench.session()
+    await bench.document(b"x" * 4096)
+    lease = await bench.lease()
+    for read in range(256, 4096, 256):
+        lease = await bench.store.commit(lease, StoredState(b"", read, read // 4, read // 256, "d1"), timeline_points=3)
+    assert lease.session.read_bytes == 3840
+    assert 1 < len(await bench.store.timeline("t", "s")) <= 3

@@ -20,6 +20,7 @@ _OPTIONS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"),
 ]
+_WINDOW = (1100, 1400)
 
 
 class Page:
@@ -27,12 +28,20 @@ class Page:
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
+        self._opened: set[str] = set()
 
     def open(self, url: str, sid: str = "") -> None:
         """Open a server's page, with a session of it."""
+        self._opened.add(url)
         self.driver.get("about:blank")
         self.driver.get(f"{url}/#{sid}")
         wait_for(lambda: self.text("#health") != "", what="the page to come up")
+
+    def forget(self) -> None:
+        """Leave the page, with all that the browser keeps of it."""
+        self.driver.execute_cdp_cmd("Page.navigate", {"url": "about:blank"})
+        for origin in self._opened:
+            self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
 
     def find(self, selector: str) -> WebElement:
         """The first element."""
@@ -107,26 +116,32 @@ class Page:
         return [one for one in self.driver.get_log("browser") if one["level"] == "SEVERE"]
 
 
-@pytest.fixture
-def open_browser(tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Opens a browser: ``open_browser(*more_options)``."""
+def start_browser(profile: Path, *more: str, downloads: Path | None = None) -> webdriver.Chrome:
+    """A browser with a profile of its own."""
     if _CHROMIUM is None or _DRIVER is None:
         missing = "Chromium and its driver are not installed (Debian: chromium, chromium-driver)"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    options = webdriver.ChromeOptions()
+    options.binary_location = _CHROMIUM
+    for option in (*_OPTIONS, f"--user-data-dir={profile}", *more):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    if downloads is not None:
+        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    service = webdriver.ChromeService(executable_path=_DRIVER, env=environment)
+    driver = webdriver.Chrome(options=options, service=service)
+    driver.set_window_size(*_WINDOW)
+    return driver
+
+
+@pytest.fixture
+def open_browser(tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens a browser of the test's own: ``open_browser(*more_options)``."""
     opened: list[webdriver.Chrome] = []
 
     def start(*more: str, downloads: Path | None = None) -> Page:
-        options = webdriver.ChromeOptions()
-        options.binary_location = _CHROMIUM
-        for option in (*_OPTIONS, f"--user-data-dir={tmp_path / f'profile-{len(opened)}'}", *more):
-            options.add_argument(option)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        if downloads is not None:
-            options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        service = webdriver.ChromeService(executable_path=_DRIVER, env=environment)
-        opened.append(webdriver.Chrome(options=options, service=service))
-        opened[-1].set_window_size(1100, 1400)
+        opened.append(start_browser(tmp_path / f"profile-{len(opened)}", *more, downloads=downloads))
         return Page(opened[-1])
 
     yield start
@@ -134,7 +149,25 @@ def open_browser(tmp_path: Path) -> Iterator[Callable[..., Page]]:
         driver.quit()
 
 
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """The browser of most tests."""
+    driver = start_browser(tmp_path_factory.mktemp("browser") / "profile")
+    yield driver
+    driver.quit()
+
+
 @pytest.fixture
-def page(open_browser: Callable[..., Page]) -> Page:
-    """A browser."""
-    return open_browser()
+def page(browser: webdriver.Chrome) -> Iterator[Page]:
+    """A new tab of a browser that remembers nothing of earlier tests."""
+    before = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    mine = browser.current_window_handle
+    browser.switch_to.window(before)
+    browser.close()
+    browser.switch_to.window(mine)
+    browser.set_window_size(*_WINDOW)
+    browser.get_log("browser")
+    page = Page(browser)
+    yield page
+    page.forget()

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from tests.serving import Server, one_thread, wait_for
+from tests.serving import Server, ServerFactory, one_thread, wait_for
 from tests.web.conftest import Page
 
 from rmt_model.checkpoint import find_checkpoint
 from rmt_model.encoder_checkpoint import load_encoder_checkpoint
+from rmt_model.engine import Engine
 from rmt_model.span_engine import SpanEngine
 
 QUESTION = "Where did Zoë hide the gramophone?"
@@ -278,6 +280,48 @@ def test_what_no_place_of_a_text_can_answer_is_told(page: Page, pointing: Server
     ask(page, "Xylophones?")
     assert page.text("#answers .said") == "I did not find this."
     assert page.text("#answers .sure") == "Looked up in the text; nothing came close"
+
+
+def test_the_name_of_a_file_stands_with_its_quotes(page: Page, pointing: Server, tmp_path: Path) -> None:
+    file = tmp_path / "Zoës Grammophon.txt"
+    file.write_text(TEXTS[1])
+    page.open(pointing.url)
+    page.find("#file").send_keys(str(file))
+    page.press("Read")
+    page.wait("#title", file.name)
+    pointing.wait_until_read(page.sid)
+    ask(page, QUESTION)
+    places = [one.text for one in page.all("#answers .place .where")]
+    assert places
+    assert all(file.name in one for one in places)
+    (place,) = find(page, "boathouse")
+    assert file.name in place.text
+    place.click()
+    wait_for(lambda: page.text("#reader-where").startswith(f"{file.name} · bytes "), what="the reader")
+    assert page.text("#took-nothing") == ""
+    assert page.errors() == []
+
+
+def test_a_memory_that_took_nothing_is_told_of(
+    page: Page, start_server: ServerFactory, make_engine: Callable[..., Engine]
+) -> None:
+    engine = make_engine()
+    with torch.no_grad():
+        engine.checkpoint.model.cell.update.bias += 100.0  # it keeps its memory as it is
+    server = start_server(engine)
+    kept, dropped, empty = server.session(), server.session(keep_text=False), server.session()
+    for sid in (kept, dropped):
+        server.send(sid, TEXTS[0].encode(), wait=True)
+    page.open(server.url, kept)
+    page.wait("#took-nothing", "The memory took nothing of this text in; search still finds its passages.")
+    page.open(server.url, dropped)
+    page.wait("#took-nothing", "The memory took nothing of this text in.")
+    page.open(server.url, empty)
+    page.wait("#facts", "read")
+    assert page.text("#took-nothing") == ""
+    server.send(empty, TEXTS[0].encode())
+    page.wait("#took-nothing", "The memory took nothing")
+    assert page.errors() == []
 
 
 def test_a_notice_is_shown(page: Page, servers: Callable[[str], Server]) -> None:

@@ -1,7 +1,7 @@
 import { ConnectionLostError, ProblemError, UsageError } from "./errors.js";
 import { Http, newKey } from "./http.js";
 import { Patience } from "./patience.js";
-import { openSource } from "./source.js";
+import { nameOf, openSource } from "./source.js";
 import { Upload } from "./upload.js";
 
 /**
@@ -33,6 +33,7 @@ import { Upload } from "./upload.js";
  * @property {string} documentId To go on with after a failure.
  *
  * @typedef {object} ReadOptions
+ * @property {string} [name] What the document is called, which citations show. Default: the name of a `File`.
  * @property {boolean} [wait] Whether to return only when all of it is read. Default true.
  * @property {string} [documentId] An upload that broke off; the source is the same document from its beginning.
  * @property {(progress: Progress) => void} [onProgress] Called at every move.
@@ -147,7 +148,7 @@ export class Client {
    * @param {ReadOptions} [options]
    * @returns {Promise<Document>}
    */
-  async read(sessionId, source, { wait = true, documentId, onProgress = () => {}, signal } = {}) {
+  async read(sessionId, source, { name = nameOf(source), wait = true, documentId, onProgress = () => {}, signal } = {}) {
     const opened = openSource(source);
     const patience = new Patience(this.#retry, signal);
     let readBytes = 0;
@@ -164,6 +165,7 @@ export class Client {
       source: opened,
       chunkBytes: this.chunkBytes,
       documentId,
+      name,
       tell: (at, trouble) => tell(at, trouble?.message),
     });
     try {

@@ -11,6 +11,7 @@ import { SourceError } from "./errors.js";
 
 const LINGER_MS = 300;
 const REPLAY_BYTES = 4 << 20;
+const MOST_NAME_CHARS = 200;
 
 /**
  * Makes any source readable: every part of it again, as long as it is not acknowledged for long.
@@ -26,6 +27,17 @@ export function openSource(source) {
   if (source instanceof ReadableStream) return new Pieces(reading(source));
   if (source && (Symbol.asyncIterator in source || Symbol.iterator in source)) return new Pieces(each(source));
   throw new SourceError("A document is text, bytes, a Blob or File, a stream, or an iterable of pieces.");
+}
+
+/**
+ * The name of a file, shortened to what a server takes; empty for other sources.
+ *
+ * @param {Source} source
+ */
+export function nameOf(source) {
+  const name = source instanceof Blob && "name" in source ? String(source.name) : "";
+  const shown = [...(name.split(/[/\\]/).at(-1) ?? "")].slice(0, MOST_NAME_CHARS).join("").trim();
+  return /[^\p{C}\p{Z}]/u.test(shown) ? shown : "";
 }
 
 /** What can go back. */

@@ -27,15 +27,17 @@ export class Upload {
    * @param {ReturnType<typeof import("./source.js").openSource>} parts.source
    * @param {number} parts.chunkBytes Sent in one request at most, less where the server says so.
    * @param {string} [parts.documentId] An upload that broke off; the source is the same one from its beginning.
+   * @param {string} [parts.name] What the document is called; empty for no name.
    * @param {(upload: Upload, trouble?: RmtError) => void} parts.tell Hears of every move, and of what went wrong.
    */
-  constructor({ http, patience, sessionId, source, chunkBytes, documentId = "", tell }) {
+  constructor({ http, patience, sessionId, source, chunkBytes, documentId = "", name = "", tell }) {
     this.http = http;
     this.patience = patience;
     this.documents = `/v1/sessions/${encodeURIComponent(sessionId)}/documents`;
     this.source = source;
     this.chunkBytes = chunkBytes;
     this.documentId = documentId;
+    this.name = name;
     this.tell = tell;
     /** First byte of the document in its session; known once the upload is open. */
     this.start = 0;
@@ -61,7 +63,8 @@ export class Upload {
       "Idempotency-Key": newKey(),
     };
     if (this.source.length !== null) headers["Upload-Length"] = String(this.source.length);
-    const answer = await this.#persist({ method: "POST", path: this.documents, headers });
+    const query = { name: this.name || undefined };
+    const answer = await this.#persist({ method: "POST", path: this.documents, query, headers });
     this.#begin(answer.json());
     this.#move(answer);
   }

@@ -948,6 +948,11 @@ export interface components {
              */
             length: number | null;
             /**
+             * Name
+             * @description As it was named when it was made; null where it was not.
+             */
+            name: string | null;
+            /**
              * Offset
              * @description Bytes accepted.
              */
@@ -987,6 +992,12 @@ export interface components {
                 [key: string]: string;
             };
             /**
+             * Name
+             * @description What the document is called, as with `?name=`, which goes first.
+             * @default null
+             */
+            name: string | null;
+            /**
              * Questions
              * @description Asked when the document has been read; needs wait=true.
              * @default []
@@ -1010,7 +1021,10 @@ export interface components {
              * @description The document's id.
              */
             file_id: string | null;
-            /** Filename */
+            /**
+             * Filename
+             * @description The document's name; its id where it has none.
+             */
             filename: string | null;
             /**
              * Index
@@ -1352,6 +1366,11 @@ export interface components {
             id: string;
             /** Keep Text */
             keep_text: boolean;
+            /**
+             * Memory Took
+             * @description `nothing`: all is read, and the memory did not move at any segment; a search still finds the text. `something`: it moved. null: it is not known yet.
+             */
+            memory_took: ("something" | "nothing") | null;
             /** Metadata */
             metadata: {
                 [key: string]: string;
@@ -2173,6 +2192,8 @@ export interface operations {
                 wait?: boolean;
                 /** @description Focuses; with a JSON body they go there. */
                 focus?: string[] | null;
+                /** @description What the document is called, up to 200 characters; of a path its last part. Else the file name in `Content-Disposition`, of the request or of the form's file. */
+                name?: string | null;
             };
             header?: {
                 /** @description Send the same key again, and a creation is not done twice. */
@@ -2503,6 +2524,8 @@ export interface operations {
             query?: {
                 /** @description Answer when the document has been read. */
                 wait?: boolean;
+                /** @description What the document is called, up to 200 characters; of a path its last part. Else the file name in `Content-Disposition`, of the request or of the form's file. */
+                name?: string | null;
             };
             header?: {
                 /** @description Send the same key again, and a creation is not done twice. */

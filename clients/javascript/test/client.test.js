@@ -52,6 +52,27 @@ test("progress is told, and ends with everything", async () => {
   assert.ok(last.tokens > 0);
 });
 
+test("documents have the names of their files, or others that they are given", async () => {
+  const file = new File([BYTES], "Bärs Buch.txt");
+  const names = [];
+  for (const [source, options] of [
+    [file, {}],
+    [file, { name: "chapter one" }],
+    [file, { name: "" }],
+    [BOOK, {}],
+    [new File([BYTES], "x".repeat(250)), {}],
+    [new File([BYTES], "\u0001"), {}],
+  ]) {
+    names.push((await readAnew(source, options)).document.name);
+  }
+  assert.deepEqual(names, ["Bärs Buch.txt", "chapter one", null, null, "x".repeat(200), null]);
+  const { session } = await readAnew(file);
+  const { passages } = await rmt.search(session.id, "Mary");
+  assert.deepEqual(new Set(passages.map((one) => one.document)), new Set(["Bärs Buch.txt"]));
+  const session2 = await rmt.createSession();
+  await assert.rejects(rmt.read(session2.id, BOOK, { name: "n".repeat(201) }), ProblemError);
+});
+
 test("connections that are cut lose nothing and send nothing twice", async () => {
   const { hostname, port } = new URL(URL_);
   let cuts = 0;

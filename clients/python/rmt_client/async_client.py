@@ -33,7 +33,7 @@ from rmt_client.models import (
 )
 from rmt_client.options import AskOptions, SessionOptions
 from rmt_client.patience import Patience, Retry, persistently
-from rmt_client.source import Readable
+from rmt_client.source import Readable, name_of
 from rmt_client.upload import CHUNK_BYTES
 from rmt_client.wire import Call, Request, Response
 
@@ -121,6 +121,7 @@ class AsyncClient(BaseClient):
         session_id: str,
         source: AsyncSource,
         *,
+        name: str | None = None,
         wait: bool = True,
         document_id: str | None = None,
         on_progress: Listener | None = None,
@@ -131,12 +132,20 @@ class AsyncClient(BaseClient):
             session_id: The session that reads it, after all that it was sent before.
             source: Text (str), bytes, a path, an open binary file, an iterable of bytes (also an
                 asynchronous one), or a `Stream`.
+            name: What the document is called, which citations show; None: as the source's file; "": nothing.
             wait: Whether to return only when all of it is read.
             document_id: An upload that broke off, to go on with; `source` is the same, from its beginning.
             on_progress: Called now and then; it must not block.
         """
         async with open_async_source(source) as opened:
-            flow = self._upload(session_id, opened.length, document_id=document_id, wait=wait, on_progress=on_progress)
+            flow = self._upload(
+                session_id,
+                opened.length,
+                name=name_of(source) if name is None else name,
+                document_id=document_id,
+                wait=wait,
+                on_progress=on_progress,
+            )
             return await self._drive(flow, opened)
 
     async def get_document(self, session_id: str, document_id: str) -> Document:

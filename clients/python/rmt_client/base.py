@@ -41,6 +41,7 @@ class BaseClient:
         session_id: str,
         length: int | None,
         *,
+        name: str,
         document_id: str | None,
         wait: bool,
         on_progress: Listener | None,
@@ -54,6 +55,7 @@ class BaseClient:
             watch=Watch(session_id, patience.clock, on_progress),
             document_id=document_id or "",
             chunk_bytes=self._chunk_bytes,
+            name=name,
         )
         return read_document(upload, wait=wait)
 

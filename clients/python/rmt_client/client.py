@@ -33,7 +33,7 @@ from rmt_client.models import (
 )
 from rmt_client.options import AskOptions, SessionOptions
 from rmt_client.patience import Patience, Retry, persistently
-from rmt_client.source import Readable, Source, open_source
+from rmt_client.source import Readable, Source, name_of, open_source
 from rmt_client.upload import CHUNK_BYTES
 from rmt_client.wire import Call, Request, Response
 
@@ -121,6 +121,7 @@ class Client(BaseClient):
         session_id: str,
         source: Source,
         *,
+        name: str | None = None,
         wait: bool = True,
         document_id: str | None = None,
         on_progress: Listener | None = None,
@@ -130,12 +131,20 @@ class Client(BaseClient):
         Args:
             session_id: The session that reads it, after all that it was sent before.
             source: Text (str), bytes, a path, an open binary file, an iterable of bytes, or a `Stream`.
+            name: What the document is called, which citations show; None: as the source's file; "": nothing.
             wait: Whether to return only when all of it is read.
             document_id: An upload that broke off, to go on with; `source` is the same, from its beginning.
             on_progress: Called now and then, in this thread.
         """
         with closing(open_source(source)) as opened:
-            flow = self._upload(session_id, opened.length, document_id=document_id, wait=wait, on_progress=on_progress)
+            flow = self._upload(
+                session_id,
+                opened.length,
+                name=name_of(source) if name is None else name,
+                document_id=document_id,
+                wait=wait,
+                on_progress=on_progress,
+            )
             return self._drive(flow, opened)
 
     def get_document(self, session_id: str, document_id: str) -> Document:

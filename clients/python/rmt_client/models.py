@@ -32,11 +32,13 @@ class Session:
     revision: int
     digest: str
     documents: int
+    memory_took: str | None
+    """"nothing": all is read, and the memory did not move at any segment; "something"; None: it is not known yet."""
 
     @classmethod
     def from_json(cls, data: Json) -> Session:
         """Reads a session; KeyError, TypeError or ValueError when it is not one."""
-        return cls(**_common(cls, data), focus=tuple(data["focus"]))
+        return cls(**_common(cls, {"memory_took": None, **data}), focus=tuple(data["focus"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Document:
 
     id: str
     session_id: str
+    name: str | None
     start: int
     offset: int
     length: int | None
@@ -67,7 +70,7 @@ class Document:
     @classmethod
     def from_json(cls, data: Json) -> Document:
         """Reads a document."""
-        return cls(**_common(cls, data))
+        return cls(**_common(cls, {"name": None, **data}))
 
 
 @dataclass(frozen=True, slots=True)

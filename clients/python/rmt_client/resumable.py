@@ -24,7 +24,7 @@ class Point:
     max_append_bytes: int | None
 
 
-def open_upload(session_id: str, *, idempotency_key: str, length: int | None) -> Request:
+def open_upload(session_id: str, *, idempotency_key: str, length: int | None, name: str = "") -> Request:
     """Opens an upload without any bytes yet, so that asking twice cannot send them twice."""
     headers = {
         "Content-Type": "text/plain; charset=utf-8",
@@ -33,7 +33,7 @@ def open_upload(session_id: str, *, idempotency_key: str, length: int | None) ->
     }
     if length is not None:
         headers["Upload-Length"] = str(length)
-    return Request("POST", documents_path(session_id), headers, content=b"")
+    return Request("POST", documents_path(session_id), headers, {"name": name} if name else {}, content=b"")
 
 
 def locate(session_id: str, document_id: str) -> Request:

@@ -14,6 +14,7 @@ from rmt_client.flow import Piece
 from rmt_client.stream import Stream
 
 PIECE_BYTES = 1 << 16
+MOST_NAME_CHARS = 200
 Source = str | bytes | os.PathLike[str] | BinaryIO | Iterable[bytes] | Stream
 """Text, bytes, the path of a file, an open binary file, pieces as they come, or a `Stream`."""
 
@@ -70,6 +71,15 @@ def open_source(source: Source) -> Readable:
     if hasattr(source, "read"):
         return _open_file(cast(BinaryIO, source))
     return Stream(source)
+
+
+def name_of(source: object) -> str:
+    """The name of a source's file, shortened to what a server takes; empty where it is not a file with a name."""
+    path = source if isinstance(source, os.PathLike) else getattr(source, "name", None)
+    if not isinstance(path, str | os.PathLike) or str(path).startswith("<"):  # such as <stdin>
+        return ""
+    name = Path(os.fsdecode(path)).name.rpartition("\\")[2][:MOST_NAME_CHARS]  # the server takes what is behind it
+    return name.encode(errors="replace").decode() if any(char.isprintable() for char in name.strip()) else ""
 
 
 def open_binary(path: os.PathLike[str]) -> BinaryIO:

@@ -30,6 +30,7 @@ class Upload:
         length: Bytes of the whole document, None for a stream.
         idempotency_key: Names the opening, so that a repeated one opens nothing new.
         document_id: An upload to continue; the source must be the same document from its beginning.
+        name: What the document is called; empty for no name.
     """
 
     session_id: str
@@ -39,6 +40,7 @@ class Upload:
     watch: Watch
     document_id: str = ""
     chunk_bytes: int = CHUNK_BYTES
+    name: str = ""
     offset: int = field(init=False, default=0)
     complete: bool = field(init=False, default=False)
     _sent: int = field(init=False, default=0)
@@ -55,7 +57,9 @@ class Upload:
 
     def _open(self) -> Flow[None]:
         yield from self.watch.look_if_due()
-        request = resumable.open_upload(self.session_id, idempotency_key=self.idempotency_key, length=self.length)
+        request = resumable.open_upload(
+            self.session_id, idempotency_key=self.idempotency_key, length=self.length, name=self.name
+        )
         response = yield from self.patience.persist(request)
         self._begin(reads(Document.from_json, 200, 201)(response))
         self._move(resumable.point(response))

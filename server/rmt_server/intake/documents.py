@@ -24,6 +24,7 @@ from rmt_server.service.idempotency import Creation
 from rmt_server.service.sessions import Service
 from rmt_server.settings import Settings
 from rmt_server.store import DocumentRecord, SessionRecord, Store
+from rmt_server.wire.names import document_name, sent_filename
 from rmt_server.wire.requests import (
     media_type,
     parsed_json,
@@ -74,11 +75,11 @@ class Intake:
 
         Args:
             request: The request, of whose body nothing has been read.
-            options: What its query says; JSON says all of it itself.
+            options: What its query says; JSON says all of it itself, but for a name that stands here.
             wait: Whether the caller waits until the document has been read.
 
         Raises:
-            UnprocessableError: Questions that cannot be answered, or that nobody waits for.
+            UnprocessableError: Questions that cannot be answered, or that nobody waits for; a name that is none.
         """
         call = await self._one_call(request, options)
         self._asking.check_questions(call.options.questions)
@@ -90,18 +91,21 @@ class Intake:
         kind = media_type(request)
         if kind not in ("application/json", "multipart/form-data"):
             require_text(request, "application/json", "multipart/form-data")
-        body, limit = Body(request, self._settings), self._settings.max_json_bytes
+        body, limit, wanted = Body(request, self._settings), self._settings.max_json_bytes, options.name
         if kind == "application/json":
             options = parsed_json(await body.whole(limit), DocumentRequest)
-            return OneCall(options, body, _pieces(options.text.encode()))
+            name = document_name(options.name if wanted is None else wanted, sent_filename(request))
+            return OneCall(options.model_copy(update={"name": name}), body, _pieces(options.text.encode()))
         if kind == "multipart/form-data":
             self._inbox.require_room((body.declared_bytes or 0) - limit)
             upload = MultipartUpload(request.headers["content-type"], aiter(body), limit)
             await upload.read_fields()
-            named = {name: upload.fields[name] for name in ("focus", "questions") if name in upload.fields}
-            return OneCall(options.model_copy(update=named), body, upload.chunks())
+            named = {field: upload.fields[field] for field in ("focus", "questions") if field in upload.fields}
+            name = document_name(wanted, upload.filename)
+            return OneCall(options.model_copy(update={**named, "name": name}), body, upload.chunks())
         self._inbox.require_room(body.declared_bytes or 0)
-        return OneCall(options, body, aiter(body))
+        name = document_name(wanted, sent_filename(request))
+        return OneCall(options.model_copy(update={"name": name}), body, aiter(body))
 
     async def receive_whole(
         self, tenant: str, call: OneCall, idempotency_key: str | None
@@ -129,7 +133,9 @@ class Intake:
         )
         try:
             did = creation.new_id("doc", tenant, session.id)
-            document = await self._store.create_document(tenant, session.id, did, asked=creation.asked)
+            document = await self._store.create_document(
+                tenant, session.id, did, asked=creation.asked, name=options.name
+            )
             document = await self._receive_missing(tenant, document, call.body, call.text, complete=True)
         except _ABOUT_ANOTHER:
             raise
@@ -140,7 +146,7 @@ class Intake:
         return await self._store.get_session(tenant, session.id), document
 
     async def receive_new(
-        self, tenant: str, sid: str, request: Request, idempotency_key: str | None
+        self, tenant: str, sid: str, request: Request, idempotency_key: str | None, wanted_name: str | None
     ) -> tuple[DocumentRecord, bool]:
         """Begin a document in a session, or find it again, and receive the body that it is created with.
 
@@ -152,25 +158,28 @@ class Intake:
             sid: The session.
             request: The request, of whose body nothing has been read.
             idempotency_key: The same one finds the same document again.
+            wanted_name: What the document is to be called; None: as its file is.
 
         Returns:
             The document, and whether the request meant to send all of it.
 
         Raises:
+            UnprocessableError: Its name is too long, or none.
             TooLargeError: It declares itself too large; then it is not begun.
             KeyReusedError: The key belongs to another creation.
             CompletedUploadError: The document is complete, and was not made of this body.
             SupersededError: A newer request writes the document.
         """
         require_text(request)
+        name = document_name(wanted_name, sent_filename(request))
         body, complete = Body(request, self._settings), upload_complete(request, default=True)
         length = told_length(request, 0, body.declared_bytes, complete=complete)
         self._inbox.require_room(max(length or 0, body.declared_bytes or 0))
-        creation = Creation.of(idempotency_key, upload_length(request), complete)
+        creation = Creation.of(idempotency_key, upload_length(request), complete, name)
         await self._require_tokens(tenant, idempotency_key)
         await body.hold()
         did = creation.new_id("doc", tenant, sid)
-        document = await self._store.create_document(tenant, sid, did, length, creation.asked)
+        document = await self._store.create_document(tenant, sid, did, length, creation.asked, name)
         try:
             return await self._receive_missing(tenant, document, body, aiter(body), complete=complete), complete
         except _ABOUT_ANOTHER:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from rmt_server.errors import BadRequestError, TooLargeError
+from rmt_server.wire.names import filename_in
 
 __all__ = ["MultipartUpload"]
 
@@ -14,6 +15,10 @@ _MAX_PARTS = 64
 
 class MultipartUpload:
     """Streams the first part that has a file name; the text fields in front of it are its options.
+
+    Attributes:
+        fields: The values of each field, by its name.
+        filename: Of the file, once its beginning is read.
 
     Raises:
         BadRequestError: The form is malformed, has no file, or fields behind it.
@@ -25,6 +30,7 @@ class MultipartUpload:
         if not (boundary := options.get(b"boundary")):
             raise BadRequestError("The multipart body has no boundary in its Content-Type.")
         self.fields: defaultdict[str, list[str]] = defaultdict(list)
+        self.filename: str | None = None
         self._stream = content
         self._limit_bytes = limit_field_bytes
         self._pieces: deque[bytes] = deque()
@@ -90,7 +96,8 @@ class MultipartUpload:
         if name.lower() == b"content-disposition":
             _, options = parse_options_header(value)
             self._name = options.get(b"name", b"").decode("utf-8", "replace")
-            self._in_file = self._file_seen = b"filename" in options
+            self.filename = filename_in(value)
+            self._in_file = self._file_seen = self.filename is not None
 
     def _on_data(self, data: bytes) -> None:
         if self._in_file:

@@ -229,7 +229,7 @@ class FileCitation(BaseModel):
     type: Literal["file_citation"] = "file_citation"
     index: int = Field(description="Where in the answer it belongs: behind its last character.")
     file_id: str | None = Field(description="The document's id.")
-    filename: str | None
+    filename: str | None = Field(description="The document's name; its id where it has none.")
     quote: str
 
 

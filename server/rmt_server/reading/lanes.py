@@ -45,11 +45,13 @@ class Progress:
         state: The reader's state.
         finished: Documents that ended in it.
         movements: How far the memory moved up to it.
+        moved: The furthest of these; None before the first segment.
     """
 
     state: StoredState
     finished: tuple[str, ...]
     movements: bytes
+    moved: float | None
 
 
 class TextIntoLanes(ABC):
@@ -221,7 +223,9 @@ class Reading(TextIntoLanes):
         async with self._fed:
             finished = tuple(one for one in self._finished if one != self._ended)
             state = self._stored(memory)
-            return Progress(state, finished, self._movements.to_bytes(state.digest))
+            moved = self._movements.moved
+            furthest = float(moved.max()) if moved.size else None
+            return Progress(state, finished, self._movements.to_bytes(state.digest), furthest)
 
     def _stored(self, memory: NDArray[np.float32]) -> StoredState:
         return stored(self._reader.state(memory), self._reader.waiting)
@@ -247,6 +251,7 @@ class Reading(TextIntoLanes):
                     progress.finished,
                     timeline_points=timeline_points,
                     movements=progress.movements,
+                    moved=progress.moved,
                 )
             except ValueError as error:  # a Redis that lost its last second holds less than was read here
                 raise FencedError(str(error)) from error

@@ -43,6 +43,13 @@ _ONE_CALL_BODY = {
     },
 }
 WaitQuery = Annotated[bool, Query(description="Answer when the document has been read.")]
+NameQuery = Annotated[
+    str | None,
+    Query(
+        description="What the document is called, up to 200 characters; of a path its last part. Else the file name in "
+        "`Content-Disposition`, of the request or of the form's file."
+    ),
+]
 FocusQuery = Annotated[list[str] | None, Query(description="Focuses; with a JSON body they go there.")]
 
 
@@ -76,10 +83,11 @@ async def create_session_with_document(
     tenant: TenantDep,
     wait: WaitQuery = False,
     focus: FocusQuery = None,
+    name: NameQuery = None,
     idempotency_key: IdempotencyKey = None,
 ) -> ReadBody | EventStream:
     """Send a whole document into a session of its own: streamed text, JSON, or a form with a file."""
-    asked = DocumentRequest.model_validate({"text": "", "focus": focus or []})
+    asked = DocumentRequest.model_validate({"text": "", "focus": focus or [], "name": name})
     wait = wait or accepts_events(request)
     call = await intake.one_call(request, asked, wait=wait)
     session, document = await intake.receive_whole(tenant, call, idempotency_key)
@@ -119,10 +127,11 @@ async def create_document(
     settings: SettingsDep,
     tenant: TenantDep,
     wait: WaitQuery = False,
+    name: NameQuery = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DocumentBody | EventStream:
     """Send a document into a session; with `Upload-Complete: ?0` the body is its first piece and more follow."""
-    document, complete = await intake.receive_new(tenant, sid, request, idempotency_key)
+    document, complete = await intake.receive_new(tenant, sid, request, idempotency_key, name)
     response.headers["Location"] = f"/v1/sessions/{sid}/documents/{document.id}"
     _describe(document, response, settings)
     if not complete or not (wait or accepts_events(request)):

@@ -195,7 +195,7 @@ def _annotations(answer: ChatAnswer) -> list[FileCitation]:
         return []
     end = len(answer.reply.answer.generation.text)
     return [
-        FileCitation(index=end, file_id=one.document_id, filename=None, quote=one.quote)
+        FileCitation(index=end, file_id=one.document_id, filename=one.document or one.document_id, quote=one.quote)
         for one in answer.reply.citations
     ]
 

@@ -3,6 +3,7 @@
 Not thread-safe: one thread writes or searches at a time.
 """
 
+import os
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,6 +76,7 @@ class PassageIndex:
         self._index.register_tokenizer(_ANALYZER, self._analyzer)
         self._index.config_reader("manual")
         self._writer: IndexWriter | None = None
+        self._files = _files_in(folder)
         self._places = array("Q")
         self._final = 0
 
@@ -105,6 +107,7 @@ class PassageIndex:
                 writer.commit()
                 writer.wait_merging_threads()  # a writer that goes without waiting leaves small segments unmerged
                 self._index.reload()
+                self._files = _files_in(self.folder)
 
     def search(self, words: Sequence[QueryWord], limit: int, ranges: Sequence[tuple[int, int]] | None) -> list[Hit]:
         """The best passages for any of the words, the best first.
@@ -115,6 +118,7 @@ class PassageIndex:
             ranges: Bytes of the session's text, first and behind the last, in which the passages begin; None: anywhere.
         """
         with _broken_if_it_fails():
+            self._require_own_files()
             searcher = self._index.searcher()
             found = searcher.search(self._query(words, ranges), limit, count=False).hits
             numbers = searcher.fast_field_values(_NUMBER, [address for _, address in found])
@@ -145,13 +149,12 @@ class PassageIndex:
 
     def _write(self, passages: Iterable[Passage]) -> None:
         for passage in passages:
-            if self._writer is None:
-                self._writer = self._index.writer(_HEAP_BYTES, 1)
+            writer = self._open_writer()
             document = Document()
             document.add_text(_WORDS, spaced_words(passage.text))
             document.add_unsigned(_START, passage.start)
             document.add_unsigned(_NUMBER, len(self))
-            self._writer.add_document(document)
+            writer.add_document(document)
             self._places.extend(
                 (passage.start, passage.end, passage.start_char, passage.end_char, check_of(passage.text.encode()))
             )
@@ -159,12 +162,28 @@ class PassageIndex:
     def _drop_unfinished(self) -> None:
         if len(self) == self._final:
             return
-        if self._writer is None:
-            self._writer = self._index.writer(_HEAP_BYTES, 1)
+        writer = self._open_writer()
         # By a query: a term of an unsigned field deletes nothing in tantivy-py 0.27.0; findings has the script.
         unfinished = Query.range_query(self._schema, _NUMBER, FieldType.Unsigned, self._final, None)
-        self._writer.delete_documents_by_query(unfinished)
+        writer.delete_documents_by_query(unfinished)
         del self._places[self._final * _PLACE_NUMBERS :]
+
+    def _open_writer(self) -> IndexWriter:
+        if self._writer is None:
+            self._require_own_files()
+            self._writer = self._index.writer(_HEAP_BYTES, 1)
+        return self._writer
+
+    def _require_own_files(self) -> None:
+        """Look whether the files are still those that were written here.
+
+        tantivy maps them into memory. A file that is cut short ends the process (SIGBUS) when it is read, and so does
+        a merge of files with other bytes.
+        """
+        now = _files_in(self.folder)
+        changed = [name for name, facts in self._files.items() if now.get(name) != facts]
+        if changed:
+            raise BrokenIndexError(f"{changed[0]} was changed by somebody else")
 
     def _place(self, number: int) -> Place:
         if number >= len(self):
@@ -183,6 +202,15 @@ def _broken_if_it_fails() -> Iterator[None]:
         if type(error).__name__ != "PanicException":
             raise
         raise BrokenIndexError(str(error)) from None
+
+
+def _files_in(folder: Path | None) -> dict[str, tuple[int, int, int]]:
+    """The files of a folder: what tells each from one that was changed or replaced."""
+    if folder is None:
+        return {}
+    with os.scandir(folder) as entries:
+        facts = {entry.name: entry.stat() for entry in entries}
+    return {name: (one.st_ino, one.st_size, one.st_mtime_ns) for name, one in facts.items()}
 
 
 def check_of(text: bytes) -> int:

@@ -151,14 +151,13 @@ class SessionIndex:
             raise TextChangedError
         await self._look_at_documents(session)
         boundaries = sorted({end for place in self._documents for end in _boundaries(place)})
-        before = text.fed
         while True:
             data = await self._next(text, session.accepted_bytes)
             if not data:
                 break
             await self._write(lambda piece=data: text.feed(piece, boundaries))  # type: ignore[misc]
             self._require_room(self.size_bytes, session)
-        if text.fed > before:
+        if text.fed > text.committed:  # also what was fed before Redis failed, the last time
             await self._write(text.commit)
             self._require_room(self.size_bytes, session)
         await self._prove(text, session)

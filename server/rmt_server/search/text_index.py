@@ -26,6 +26,7 @@ class TextIndex:
 
     Attributes:
         fed: Bytes that were fed, the beginning of an unfinished character included.
+        committed: Those of them that can be found.
         tail: The last of them, by which to tell whether the text is still the same.
     """
 
@@ -36,6 +37,7 @@ class TextIndex:
         self._chains = bytearray(self._digest.chain)
         self._partial = b""
         self.fed = 0
+        self.committed = 0
         self.tail = b""
 
     @property
@@ -89,6 +91,7 @@ class TextIndex:
             BrokenIndexError: The index cannot be written.
         """
         self._index.commit(self._cutter.unfinished())
+        self.committed = self.fed
 
     def search(self, words: Sequence[QueryWord], limit: int, ranges: Sequence[tuple[int, int]] | None) -> list[Hit]:
         """The best passages: see `PassageIndex.search`."""

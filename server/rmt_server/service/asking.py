@@ -21,7 +21,7 @@ from rmt_server.errors import (
 from rmt_server.reading.rereading import Errand
 from rmt_server.reading.scheduler import Scheduler
 from rmt_server.service.citations import Citation, Citer
-from rmt_server.service.evidence import Evidence, asks_for_more
+from rmt_server.service.evidence import Evidence, asks_for_more, notice_on
 from rmt_server.service.listening import NOBODY, Listener
 from rmt_server.service.manner import Manner, Mode
 from rmt_server.service.together import together
@@ -78,7 +78,6 @@ class Asking:
         self._store = store
         self._scheduler = scheduler
         self._evidence = evidence
-        self._citer = Citer(store)
         self._settings = settings
         self._checkpoint = scheduler.engine.served
 
@@ -174,7 +173,8 @@ class Asking:
         listener: Listener,
     ) -> list[Reply]:
         """Answers of a checkpoint that points at places, with the sentences that hold them."""
-        works = (self._pointed_one(session, stored, one, manner, listener) for one in asked)
+        citer = Citer(self._store, session)
+        works = (self._pointed_one(session, stored, one, manner, citer, listener) for one in asked)
         replies = await together(works, self._scheduler.most_calls)
         await self.spend(session.tenant, [one.answer for one in replies])
         for number, reply in enumerate(replies):
@@ -184,25 +184,32 @@ class Asking:
         return replies
 
     async def _pointed_one(
-        self, session: SessionRecord, stored: StoredState, question: Question, manner: Manner, listener: Listener
+        self,
+        session: SessionRecord,
+        stored: StoredState,
+        question: Question,
+        manner: Manner,
+        citer: Citer,
+        listener: Listener,
     ) -> Reply:
         mode, cites = manner.mode, has_text(session)
         if mode == "reread":
             lanes = await self._lanes_for(session, [question.text], listener)
             (answer,) = await self._scheduler.ask(lanes[normalised(question.text)], [question])
-            return await self._cited(session, question, Reply(answer, "reread"))
+            reply = Reply(answer, "reread", supported=not asks_for_more(question.text))
+            return await self._noticed(citer, await self._cited(citer, question, reply))
         is_focus = manner.documents is None and lane_of_focus(question.text, session.focus) is not None
         if mode == "recall" or (mode == "auto" and (is_focus or not cites)):
             (reply,) = await self._remembered(stored, [question], NOBODY)
             if reply.answer.known or mode == "recall" or not cites:
-                return await self._cited(session, question, reply) if cites else reply
+                return await self._noticed(citer, await self._cited(citer, question, reply)) if cites else reply
         found = await self._evidence.find(session, question.text, manner.documents)
         reply = Reply(found.answer, "search", supported=not asks_for_more(question.text), notice=found.notice)
-        return await self._cited(session, question, reply)
+        return await self._cited(citer, question, reply)
 
-    async def _cited(self, session: SessionRecord, question: Question, reply: Reply) -> Reply:
+    async def _cited(self, citer: Citer, question: Question, reply: Reply) -> Reply:
         """A reply with its sentences, the answer as it is written there, and whether the first sentence proves it."""
-        citations = await self._citer.cite(session, reply.answer.pointers)
+        citations = await citer.cite(reply.answer.pointers)
         if not citations:
             return reply
         written = replace(reply.answer.generation, text=citations[0].answer)
@@ -210,6 +217,11 @@ class Asking:
         if reply.outcome != "answered":
             return reply
         return replace(reply, verified=await self._evidence.gives(question.text, citations[0]))
+
+    async def _noticed(self, citer: Citer, reply: Reply) -> Reply:
+        """A reply from a memory, with what to know about the text: about what is cited, else about its beginning."""
+        cited = "\n".join(one.context for one in reply.citations)
+        return replace(reply, notice=notice_on(cited or await citer.beginning()))
 
     async def _replies(
         self, session: SessionRecord, stored: StoredState, asked: Sequence[Question], mode: Mode, listener: Listener
@@ -245,7 +257,14 @@ class Asking:
         state = ReaderState.from_bytes(stored.blob)
         self.require_own(state.fingerprint)
         answers = await self._scheduler.ask(state, asked, listener.words)
-        return [Reply(answer, "focus" if answer.way == "focus" else "recall") for answer in answers]
+        return [
+            Reply(
+                answer,
+                "focus" if answer.way == "focus" else "recall",
+                supported=not (self._evidence.reads and asks_for_more(question.text)),
+            )
+            for question, answer in zip(asked, answers, strict=True)
+        ]
 
     async def _reread(
         self, session: SessionRecord, asked: Sequence[Question], listener: Listener, words: Words

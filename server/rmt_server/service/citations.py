@@ -1,11 +1,13 @@
 """Citations: from an answer's places to the sentences that hold it, word for word, and where these stand."""
 
+import asyncio
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rmt_model.pointers import Pointer
-from rmt_server.store import READ_BYTES, DocumentPlace, SessionRecord, Store
+from rmt_server.store import DocumentPlace, SessionRecord, Store
 
 __all__ = ["Citation", "Citer", "sentence_around", "trimmed"]
 
@@ -27,6 +29,7 @@ class Citation:
 
     Attributes:
         document_id: Its document; None where the record of that is no longer kept.
+        document: The document's name, where it has one.
         start: The sentence's first byte in the session's text.
         end: The byte behind it.
         start_char: Its first character in the document; None without one.
@@ -36,9 +39,11 @@ class Citation:
         quote: The sentence: exactly what the bytes hold.
         answer: The answer: likewise.
         score: How likely the model takes this place to be the answer's, in logits; higher is likelier.
+        context: The text around it: 2 KiB before the answer and behind it at most, of the same document.
     """
 
     document_id: str | None
+    document: str | None
     start: int
     end: int
     start_char: int | None
@@ -48,24 +53,31 @@ class Citation:
     quote: str
     answer: str
     score: float
+    context: str = field(repr=False)
 
 
 class Citer:
-    """Reads what pointers point at. Texts that are not kept cannot be cited."""
+    """Reads what pointers into one session's text point at. Texts that are not kept cannot be cited.
 
-    def __init__(self, store: Store) -> None:
+    One is made for each call, and reads where the documents lie once for all of its questions.
+    """
+
+    def __init__(self, store: Store, session: SessionRecord) -> None:
         self._store = store
+        self._session = session
+        self._documents: Sequence[DocumentPlace] = ()
+        self._looking = asyncio.Lock()
 
-    async def cite(self, session: SessionRecord, pointers: Sequence[Pointer]) -> list[Citation]:
-        """A citation for each pointer into a session's kept text, in their order; each sentence once.
+    async def cite(self, pointers: Sequence[Pointer]) -> list[Citation]:
+        """A citation for each pointer, in their order; each sentence once.
 
         Raises:
             TextNotKeptError: The text there was dropped.
         """
-        places = await self._store.document_places(session.tenant, session.id) if pointers else ()
+        session = self._session
         found: list[Citation] = []
         for pointer in pointers:
-            document = _document_at(places, pointer.start)
+            document = await self._document_at(pointer.start)
             low = max(document.start if document else 0, pointer.start - _CONTEXT_BYTES)
             high = min(document.end if document else session.accepted_bytes, pointer.end + _CONTEXT_BYTES)
             data = await self._store.read_text(session.tenant, session.id, low, high)
@@ -77,12 +89,11 @@ class Citer:
             quote = sentence_around(text, *answer)
             if any(one.quote == text[slice(*quote)] for one in found):
                 continue
-            found.append(await self._citation(session, document, text, low + skipped, quote, answer, pointer.score))
+            found.append(await self._citation(document, text, low + skipped, quote, answer, pointer.score))
         return found
 
     async def _citation(
         self,
-        session: SessionRecord,
         document: DocumentPlace | None,
         text: str,
         base: int,
@@ -94,9 +105,10 @@ class Citer:
         start, end, first, last = (base + len(text[:at].encode()) for at in (*quote, *answer))
         start_char = None
         if document is not None:
-            start_char = await self._chars(session, document.start, start)
+            start_char = await self._store.char_at(self._session.tenant, self._session.id, document, start)
         return Citation(
             document_id=None if document is None else document.id,
+            document=None if document is None else document.name,
             start=start,
             end=end,
             start_char=start_char,
@@ -106,18 +118,22 @@ class Citer:
             quote=text[slice(*quote)],
             answer=text[slice(*answer)],
             score=score,
+            context=text,
         )
 
-    async def _chars(self, session: SessionRecord, start: int, stop: int) -> int:
-        """How many characters the bytes of a text have: those that do not go on with one."""
-        count = 0
-        for at in range(start, stop, READ_BYTES):
-            data = await self._store.read_text(session.tenant, session.id, at, min(stop, at + READ_BYTES))
-            count += len(data) - sum(data.count(byte) for byte in _CONTINUATIONS) if not data.isascii() else len(data)
-        return count
+    async def _document_at(self, byte: int) -> DocumentPlace | None:
+        """The document in which a byte lies; None where its record is no longer kept."""
+        async with self._looking:
+            if not self._documents or byte >= self._documents[-1].end:  # the text may have grown meanwhile
+                self._documents = await self._store.document_places(self._session.tenant, self._session.id)
+        number = bisect_right(self._documents, byte, key=lambda place: place.start) - 1
+        return self._documents[number] if number >= 0 and byte < self._documents[number].end else None
 
-
-_CONTINUATIONS = [bytes((byte,)) for byte in range(0x80, 0xC0)]
+    async def beginning(self) -> str:
+        """The first 4 KiB of the text."""
+        session = self._session
+        stop = min(session.accepted_bytes, 2 * _CONTEXT_BYTES)
+        return (await self._store.read_text(session.tenant, session.id, 0, stop)).decode(errors="ignore")
 
 
 def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
@@ -179,7 +195,3 @@ def _at_word(text: str, at: int, limit: int) -> int:
 def _torn_bytes(data: bytes) -> int:
     """How many of the first bytes go on with a character that began before."""
     return next((at for at, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0)
-
-
-def _document_at(places: Sequence[DocumentPlace], byte: int) -> DocumentPlace | None:
-    return next((one for one in places if one.start <= byte < one.end), None)

@@ -17,7 +17,7 @@ from rmt_server.search.indexes import FoundPassage, Indexes
 from rmt_server.service.citations import Citation
 from rmt_server.store import SessionRecord
 
-__all__ = ["WINDOWS", "Evidence", "asks_for_more", "best_pointers"]
+__all__ = ["WINDOWS", "Evidence", "asks_for_more", "best_pointers", "notice_on"]
 
 WINDOWS = 8
 """Passages that are read for a question."""
@@ -28,41 +28,11 @@ NOT_ENGLISH = (
     "The text does not read like English prose, on which answers were tried: trust the quotes, not the confidence."
 )
 _WORD = re.compile(r"[^\W\d_]+")
-_COMMON = frozenset(
-    {
-        "the",
-        "of",
-        "and",
-        "to",
-        "is",
-        "it",
-        "that",
-        "for",
-        "with",
-        "this",
-        "not",
-        "are",
-        "from",
-        "have",
-        "they",
-        "which",
-        "you",
-        "were",
-        "her",
-        "she",
-        "all",
-        "when",
-        "there",
-        "can",
-        "your",
-        "would",
-        "been",
-        "their",
-        "has",
-        "had",
-        "but",
-    }
-)
+_COMMON_TEXT = """
+the of and to is it that for with this not are from have they which you were her she all when there can
+your would been their has had but
+"""
+_COMMON = frozenset(_COMMON_TEXT.split())
 _LEAST_COMMON_SHARE = 0.1
 _LEAST_WORDS = 40
 _ASKS_FOR_MORE = re.compile(

@@ -1,12 +1,12 @@
 -- A piece of a document: checked, kept, and the offset moved, in one step.
 -- ARGV: document, offset, data, complete (0 or 1), utf8_tail in hexadecimal, max_unread_bytes, writer,
---       length of the document or ''
+--       length of the document or '', characters that begin in the data
 -- -> {'ok', json, now_ms, expires_ms}
 --    | {'document'} | {'superseded', offset} | {'offset', expected} | {'completed'} | {'length', declared}
 --    | {'full', unread}
 local id, data, complete, utf8_tail = ARGV[1], ARGV[3], ARGV[4] == '1', ARGV[5]
 local offset, max_unread = tonumber(ARGV[2]), tonumber(ARGV[6])
-local writer, length = tonumber(ARGV[7]), tonumber(ARGV[8])
+local writer, length, chars = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 if missing() then return NO_SESSION end
 local document = load_document(id)
 if not document then return {'document'} end
@@ -24,6 +24,8 @@ if #data > 0 and unread + #data > max_unread then return {'full', unread} end
 
 -- The tail grows by APPEND, so that small pieces do not write their whole block to the log again and again.
 local block, filled = block_of(accepted, number('text_origin'))
+local counted = counted_chars()
+if counted then counted = counted + chars end
 if filled + #data < BLOCK_BYTES then
   redis.call('APPEND', TAIL, data)
 else
@@ -33,8 +35,10 @@ else
     block, first = block + 1, first + BLOCK_BYTES
   end
   redis.call('SET', TAIL, text:sub(first))
+  if counted and get('keep_text') == '1' then mark_chars(block, accepted + #data, counted) end
 end
 set('accepted_bytes', accepted + #data)
+if counted then set('counted_chars', counted, 'counted_bytes', accepted + #data) end
 document.offset, document.utf8_tail = reached, utf8_tail
 if complete then close_document(id, document) end
 save_document(id, document)

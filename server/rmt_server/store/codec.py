@@ -51,6 +51,7 @@ def load_session(tenant: str, sid: str, fields: Mapping[str, bytes]) -> SessionR
         text_start=int(fields["text_start"]),
         auto_snapshots=int(fields.get("auto_snapshots", b"0")),
         aside_bytes=int(fields.get("aside_bytes", b"0")),
+        moved=None if (moved := fields.get("moved")) is None else float(moved),
         **_common(fields),
     )
 
@@ -82,6 +83,7 @@ def load_document(sid: str, document_id: str, answer: Sequence[Any]) -> Document
         utf8_tail=bytes.fromhex(fields["utf8_tail"]),
         writer=fields.get("writer", 0),
         expires_in_s=(int(expires_ms) - now_ms) // 1000,
+        name=fields.get("name"),
     )
 
 

@@ -1,13 +1,14 @@
 -- The reader's progress: compare-and-set on (owner, fence, revision).
 -- ARGV: owner, fence, revision, lease_ms, state, read_bytes, tokens, segments, digest, waiting_segments,
---       most states of the timeline, byte of the movements, movements from there on, finished document, ...
+--       most states of the timeline, byte of the movements, movements from there on, how far the memory moved at most
+--       or '', finished document, ...
 -- -> {'ok', record, bytes more that are kept aside} | {'fenced'} | {'position'}
 local owner, fence, revision, lease_ms, state, position, tokens, segments, digest, waiting = unpack(ARGV, 1, 10)
 if missing() then return NO_SESSION end
 if not held(owner, fence) or get('revision') ~= revision then return FENCED end
 local read, accepted = tonumber(position), number('accepted_bytes')
 if read < number('read_bytes') or read > accepted then return {'position'} end
-for index = 14, #ARGV do
+for index = 15, #ARGV do
   local stop = redis.call('ZSCORE', BOUNDARIES, ARGV[index])
   if not stop or tonumber(stop) > read then return {'position'} end
 end
@@ -31,6 +32,9 @@ elseif from <= before then redis.call('SETRANGE', MOVEMENTS, from, movements)
 else redis.call('UNLINK', MOVEMENTS) end
 count_aside(redis.call('STRLEN', MOVEMENTS) - before)
 
+local moved = tonumber(ARGV[14])
+if moved and moved > (number('moved') or -1) then set('moved', ARGV[14]) end
+
 -- When the timeline has too many, every second one goes.
 if kept then
   set('timeline_last', at)
@@ -39,7 +43,7 @@ if kept then
   if #points > most then
     table.sort(points, function(one, other) return tonumber(one) < tonumber(other) end)
     for index = 1, #points, 2 do
-      count_aside(-redis.call('HSTRLEN', TIMELINE, points[index]))
+      count_aside(0 - redis.call('HSTRLEN', TIMELINE, points[index])) -- of an empty one -0 would be no integer
       redis.call('HDEL', TIMELINE, points[index])
     end
     set('timeline_spacing', 2 * spacing, 'timeline_last', points[#points - #points % 2])
@@ -47,7 +51,7 @@ if kept then
 end
 
 -- Records of read documents stay for a while: the last so many.
-for index = 14, #ARGV do
+for index = 15, #ARGV do
   local id = ARGV[index]
   local document = load_document(id)
   document.read = true
@@ -74,8 +78,8 @@ if get('keep_text') == '0' then
     set('text_start', origin + block * BLOCK_BYTES)
   end
 end
-if #ARGV > 13 then
-  publish('done', 'documents', table.concat(ARGV, ' ', 14))
+if #ARGV > 14 then
+  publish('done', 'documents', table.concat(ARGV, ' ', 15))
 else
   publish('progress')
 end

@@ -1,8 +1,8 @@
--- ARGV: document, length or '', digest of what is asked for
+-- ARGV: document, length or '', digest of what is asked for, name or ''
 -- -> {'ok', json, now_ms, expires_ms} | {'open', document} | {'crowded', pending documents}
 --    | {'reused'} | {'length', declared}
 -- A retry with the same id gets the document as it stands, and is its writer from now on.
-local id, length, asked = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local id, length, asked, name = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 if missing() then return NO_SESSION end
 local document = load_document(id)
 if document then
@@ -26,6 +26,8 @@ save_document(id, {
   utf8_tail = '',
   writer = 1,
   asked = asked,
+  name = name ~= '' and name or nil,
+  chars_before = counted_chars(),
 })
 set('open', id)
 redis.call('HINCRBY', SESSION, 'documents', 1)

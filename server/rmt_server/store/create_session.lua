@@ -6,6 +6,7 @@ if created then
   set('asked', asked, unpack(ARGV, 3))
   set('created_ms', now_ms, 'fence', 0, 'revision', 0, 'edits', 0, 'open', '')
   set('documents', 0, 'pending_documents', 0, 'compacted_blocks', 0, 'aside_bytes', 0)
+  set('counted_chars', 0, 'counted_bytes', get('accepted_bytes'))
   redis.call('SET', STATE, ARGV[2])
   publish('progress')
   touch()

@@ -1,6 +1,7 @@
 """The inbox: documents arrive piece by piece, and what is acknowledged is kept."""
 
 import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rmt_server.errors import (
@@ -17,6 +18,7 @@ from rmt_server.keys import READY, SessionKeys
 from rmt_server.store.codec import load_document
 from rmt_server.store.connection import Connection
 from rmt_server.store.records import DocumentPlace, DocumentRecord
+from rmt_server.store.text import count_chars
 from rmt_server.store.usage import Amount, Metered
 
 
@@ -24,7 +26,13 @@ class Documents(Metered):
     """The part of the store that takes documents in."""
 
     async def create_document(
-        self, tenant: str, sid: str, document_id: str, length: int | None = None, asked: str = ""
+        self,
+        tenant: str,
+        sid: str,
+        document_id: str,
+        length: int | None = None,
+        asked: str = "",
+        name: str | None = None,
     ) -> DocumentRecord:
         """Begin a document at the end of the session's text; ``length`` is its declared size in bytes.
 
@@ -38,7 +46,7 @@ class Documents(Metered):
             InconsistentLengthError: There is one of another length.
         """
         answer = await self._redis.run_on_session(
-            "create_document", SessionKeys(tenant, sid), document_id, _optional(length), asked
+            "create_document", SessionKeys(tenant, sid), document_id, _optional(length), asked, name or ""
         )
         match answer:
             case ["reused"]:
@@ -145,6 +153,7 @@ class Documents(Metered):
                 max_unread_bytes,
                 writer,
                 _optional(length),
+                count_chars(data),
             )
             match answer:
                 case ["document"]:
@@ -173,12 +182,15 @@ class Documents(Metered):
     async def document_places(self, tenant: str, sid: str) -> list[DocumentPlace]:
         """Where the documents lie of which the store keeps records, in the order of the text."""
         fields: dict[bytes, bytes] = await self._redis.command("HGETALL", SessionKeys(tenant, sid).documents)
-        known = ((did.decode(), json.loads(text)) for did, text in fields.items())
-        places = [
-            DocumentPlace(did, one["start"], one["start"] + one["offset"], complete=one["complete"])
-            for did, one in known
-        ]
+        places = [_place(did.decode(), json.loads(text)) for did, text in fields.items()]
         return sorted(places, key=lambda place: (place.start, place.end))
+
+    async def document_names(self, tenant: str, sid: str, ids: Collection[str]) -> dict[str, str | None]:
+        """The names of documents by their ids; None where one has no name, or there is no record of it."""
+        if not ids:
+            return {}
+        found = await self._redis.command("HMGET", SessionKeys(tenant, sid).documents, *ids)
+        return {did: text and json.loads(text).get("name") for did, text in zip(ids, found, strict=True)}
 
     async def cancel_document(
         self, tenant: str, sid: str, document_id: str, writer: int | None = None
@@ -199,6 +211,18 @@ class Documents(Metered):
     async def _accepted(self, keys: SessionKeys, document_id: str, answer: list[Any]) -> DocumentRecord:
         await wake(self._redis, keys, answer[2])
         return load_document(keys.sid, document_id, answer)
+
+
+def _place(document_id: str, fields: Mapping[str, Any]) -> DocumentPlace:
+    start, size = fields["start"], fields["offset"]
+    return DocumentPlace(
+        document_id,
+        start,
+        start + size,
+        complete=fields["complete"],
+        name=fields.get("name"),
+        chars_before=fields.get("chars_before"),
+    )
 
 
 def _optional(number: int | None) -> str | int:

@@ -96,11 +96,12 @@ class Leases(Metered):
         *,
         timeline_points: int = 0,
         movements: bytes = b"",
+        moved: float | None = None,
     ) -> Lease:
         """Store a reader's progress and renew its lease; ``finished`` are documents whose end it passed.
 
         The session's timeline keeps at most ``timeline_points`` states, and this one when it is due. ``movements`` are
-        those of its memory up to this state, in the place of those before.
+        those of its memory up to this state, in the place of those before; ``moved`` is the furthest of them.
 
         Raises:
             FencedError: The lease is lost: drop the state.
@@ -119,6 +120,7 @@ class Leases(Metered):
             state.waiting_segments,
             timeline_points,
             *_new_end(lease.movements, movements),
+            "" if moved is None else moved,
             *finished,
         )
         if answer[0] == "position":

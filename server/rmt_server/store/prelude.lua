@@ -53,6 +53,18 @@ local function block_of(byte, origin)
   return math.floor((byte - origin) / BLOCK_BYTES), (byte - origin) % BLOCK_BYTES
 end
 
+-- How many characters begin in all of the text. Unknown once a server of an older version, which does not count, has
+-- made the session or appended to it.
+local function counted_chars()
+  if number('counted_bytes') == number('accepted_bytes') then return number('counted_chars') end
+end
+
+-- Beside each block of text stands how many characters begin before some byte in it. So a character's number is known
+-- without reading the text before.
+local function mark_chars(block, byte, chars)
+  redis.call('HSET', TEXT, 'c' .. block, byte .. ' ' .. chars)
+end
+
 -- All keys of a session expire at one moment, its time to live after the last change.
 local function touch()
   local expires_ms = now_ms + number('ttl_ms')

@@ -59,6 +59,8 @@ class SessionRecord:
     """Of how many of its last documents there is a snapshot of the end."""
     aside_bytes: int
     """Size of the timeline, of the movements, and of lanes that reread the text."""
+    moved: float | None = None
+    """The furthest that a memory vector moved at a segment, over its length before; None: no segment is known."""
 
     @property
     def kept_bytes(self) -> int:
@@ -79,6 +81,13 @@ class SessionRecord:
     def is_read(self) -> bool:
         """Whether everything accepted is in the memory, the ends of documents included."""
         return self.unread_bytes == self.pending_documents == self.waiting_segments == 0
+
+    @property
+    def memory_took(self) -> Literal["something", "nothing"] | None:
+        """Whether the memory moved at any segment of the text; None while that is open."""
+        if self.moved is None or (self.moved == 0 and not self.is_read):
+            return None
+        return "something" if self.moved > 0 else "nothing"
 
     @property
     def etag(self) -> str:
@@ -108,6 +117,7 @@ class DocumentRecord:
     """Number of the request that writes it: each newer one takes the next."""
     expires_in_s: int = field(compare=False)
     """Its session's time to live, as of when this was looked up."""
+    name: str | None = field(default=None, repr=False)
 
     @property
     def known_length(self) -> int | None:
@@ -123,6 +133,9 @@ class DocumentPlace:
     start: int
     end: int
     complete: bool
+    name: str | None = field(default=None, repr=False)
+    chars_before: int | None = None
+    """How many characters begin in the session's text before it; None: they were not counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from rmt_server.errors import DamagedStoreError, TextNotKeptError
 from rmt_server.keys import SessionKeys
 from rmt_server.store.connection import Room
 from rmt_server.store.limits import READ_BYTES
+from rmt_server.store.records import DocumentPlace
 
 
 class Text(Room):
@@ -23,6 +26,29 @@ class Text(Room):
         wanted = text_range(start, stop)
         answer = await self._redis.run_on_session("read_text", SessionKeys(tenant, sid), "", 0, *wanted)
         return text_of(answer, sid, start)
+
+    async def char_at(self, tenant: str, sid: str, document: DocumentPlace, byte: int) -> int:
+        """How many characters of a document begin before ``byte`` of the session's text, which lies in the document.
+
+        It reads some 128 KiB of text at most, however long the document is; all of the document before the byte only
+        where no characters were counted as the text came in.
+
+        Raises:
+            TextNotKeptError: The text there was dropped.
+        """
+        _, *mark = await self._redis.run_on_session("chars_mark", SessionKeys(tenant, sid), byte)
+        at, chars = document.start, 0
+        if mark and document.chars_before is not None and mark[0] > at:
+            at, chars = mark[0], mark[1] - document.chars_before
+        for start in range(at, byte, READ_BYTES):
+            chars += count_chars(await self.read_text(tenant, sid, start, min(byte, start + READ_BYTES)))
+        return chars
+
+
+def count_chars(data: bytes) -> int:
+    """How many characters begin in some bytes of UTF-8: one at each byte that does not go on with another."""
+    continuations = 0 if data.isascii() else np.count_nonzero(np.frombuffer(data, np.int8) < -64)
+    return len(data) - int(continuations)
 
 
 def text_range(start: int, stop: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ const BEFORE_CHARS = 70;
 /**
  * @typedef {object} Place A place of a session's text.
  * @property {string | null} document_id
+ * @property {string | null} [document] The document's name.
  * @property {number} start Its first byte.
  * @property {number} end The byte behind it.
  * @property {number} [answer_start] The first byte of the answer inside.
@@ -74,6 +75,7 @@ export function withWords(text, query) {
  */
 export function placeButton(page, place, words) {
   const where = [
+    place.document ?? "",
     place.page ? `page ${count(place.page)}` : "",
     place.section ?? "",
     place.page || place.section ? "" : `byte ${count(place.start)}`,

@@ -162,7 +162,7 @@ export class Reader {
   }
 }
 
-function whereOf({ start, end, page, section }) {
-  const known = [page ? `page ${count(page)}` : "", section ?? "", `bytes ${count(start)} to ${count(end)}`];
+function whereOf({ document, start, end, page, section }) {
+  const known = [document ?? "", page ? `page ${count(page)}` : "", section ?? "", `bytes ${count(start)} to ${count(end)}`];
   return known.filter(Boolean).join(" · ");
 }

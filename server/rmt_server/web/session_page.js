@@ -73,6 +73,7 @@ export class SessionPage {
     clearTimeout(this.#redraw);
     byId("session").hidden = true;
     byId("place").hidden = true;
+    byId("took-nothing").hidden = true;
     byId("unfinished").hidden = true;
     this.picture.clear();
     this.reader.leave(document);
@@ -150,6 +151,7 @@ export class SessionPage {
         if (event.kind === "error") this.app.said(event.data.detail ?? event.data.title);
         else Object.assign(this.#session, event.data);
         if (event.kind === "snapshot" || event.kind === "done") this.app.attempt(() => this.snapshots.show());
+        if (event.data.status === "idle") this.app.attempt(() => this.#lookAtMemory());
         this.#showProgress();
         this.#showMemorySoon();
       }
@@ -205,6 +207,17 @@ export class SessionPage {
     ask.addEventListener("click", () => this.answers.ask(question));
     for (const button of [show, ask]) button.setAttribute("aria-label", `${button.textContent}: ${question}`);
     return element("li", {}, element("span", { className: "what" }, question), show, ask);
+  }
+
+  /** Says it where the memory took nothing of the text in: its picture would be empty without a word. */
+  async #lookAtMemory() {
+    const { signal } = this;
+    const { memory_took: took, keep_text: kept } = await this.app.client.getSession(this.id, { signal });
+    if (signal.aborted) return;
+    const words = `The memory took nothing of this text in${kept ? "; search still finds its passages" : ""}.`;
+    const said = byId("took-nothing");
+    said.textContent = took === "nothing" ? words : "";
+    said.hidden = took !== "nothing";
   }
 
   #showMemorySoon() {

@@ -115,6 +115,7 @@ class DocumentRequest(_Request):
     """A whole document as JSON, for a session of its own."""
 
     text: str
+    name: str | None = Field(None, description="What the document is called, as with `?name=`, which goes first.")
     focus: Focus = []
     questions: _Texts = Field([], description="Asked when the document has been read; needs wait=true.")
     keep_text: bool = True
@@ -249,6 +250,10 @@ class SessionBody(BaseModel):
     revision: int
     digest: str
     documents: int
+    memory_took: Literal["something", "nothing"] | None = Field(
+        description="`nothing`: all is read, and the memory did not move at any segment; a search still finds the "
+        "text. `something`: it moved. null: it is not known yet."
+    )
 
     @classmethod
     def of(cls, record: SessionRecord) -> Self:
@@ -271,6 +276,7 @@ class SessionBody(BaseModel):
             revision=record.revision,
             digest=record.digest,
             documents=record.documents,
+            memory_took=record.memory_took,
         )
 
 
@@ -286,6 +292,7 @@ class DocumentBody(BaseModel):
 
     id: str
     session_id: str
+    name: str | None = Field(description="As it was named when it was made; null where it was not.")
     start: int = Field(description="First byte in the session's text.")
     offset: int = Field(description="Bytes accepted.")
     length: int | None = Field(description="Bytes of the whole document: as declared until it is complete.")
@@ -298,6 +305,7 @@ class DocumentBody(BaseModel):
         return cls(
             id=record.id,
             session_id=record.session_id,
+            name=record.name,
             start=record.start,
             offset=record.offset,
             length=record.known_length,
@@ -363,7 +371,7 @@ class CitationBody(BaseModel):
         """The wire form."""
         return cls(
             document_id=citation.document_id,
-            document=None,
+            document=citation.document,
             start=citation.start,
             end=citation.end,
             start_char=citation.start_char,

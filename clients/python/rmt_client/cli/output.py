@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rmt_client.errors import InvalidError
+from rmt_client.models import Session
 
 
 def fail(message: str, hint: str = "") -> NoReturn:
@@ -66,6 +67,15 @@ def put_deleted(name: str, as_json: bool) -> None:
     """Confirms a deletion, where somebody wants to hear of it."""
     if as_json:
         put_json({"id": name, "deleted": True})
+
+
+def took_nothing(session: Session) -> str:
+    """Says that a session's memory took nothing of its text in; empty where it did, or that is not known."""
+    if session.memory_took != "nothing":
+        return ""
+    return "The memory took nothing of this text in" + (
+        "; search still finds its passages." if session.keep_text else "."
+    )
 
 
 def utf8_hint(error: InvalidError, name: str) -> str:

@@ -26,13 +26,13 @@ from rmt_client.cli.options import (
     connect,
     pairs,
 )
-from rmt_client.cli.output import fail, note, put_json, utf8_hint
+from rmt_client.cli.output import fail, note, put_json, took_nothing, utf8_hint
 from rmt_client.cli.progress import ProgressView
 from rmt_client.client import Client
 from rmt_client.errors import InvalidError, RmtError, SourceError
 from rmt_client.models import Document, Session
 from rmt_client.patience import Retry
-from rmt_client.source import open_binary, pieces
+from rmt_client.source import name_of, open_binary, pieces
 from rmt_client.stream import Stream
 
 
@@ -42,6 +42,10 @@ def read(
         str | None, typer.Option("--session", "-s", metavar="ID", help="An existing session; else a new one.")
     ] = None,
     document: Annotated[str | None, typer.Option(metavar="ID", help="Go on with an upload that broke off.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What the document is called, which citations show.", show_default="the file's name"),
+    ] = None,
     focus: Focus = None,
     keep_text: KeepText = None,
     ttl: TtlS = None,
@@ -68,7 +72,7 @@ def read(
             if session
             else rmt.create_session(focus=focus, keep_text=keep_text, ttl_s=ttl, metadata=pairs(metadata))
         )
-        done = _read(rmt, reader, document, source, file, wait)
+        done = _read(rmt, reader, document, name, source, file, wait)
         _report(rmt.get_session(reader.id), done, as_json)
 
 
@@ -76,15 +80,18 @@ def _read(
     rmt: Client,
     session: Session,
     document: str | None,
+    name: str | None,
     source: BinaryIO | Stream,
     file: Path,
     wait: bool,
 ) -> Document:
     """Reads with a progress bar; after a failure, says how to go on."""
     view = ProgressView(wait=wait)
+    if name is None:
+        name = "" if str(file) == "-" else name_of(file)
     try:
         with view, _finishing(source):
-            return rmt.read(session.id, source, wait=wait, document_id=document, on_progress=view)
+            return rmt.read(session.id, source, name=name, wait=wait, document_id=document, on_progress=view)
     except KeyboardInterrupt:
         note(f"rmt: Stopped. {_way_on(view, session, file)}")
         raise typer.Exit(130) from None
@@ -111,6 +118,8 @@ def _report(session: Session, document: Document, as_json: bool) -> None:
         return
     verb = "Read" if document.read else "Sent"
     note(f"{verb} {document.offset:,} bytes; session {session.id} has read {session.tokens:,} tokens.")
+    if told := took_nothing(session):
+        note(told)
     if sys.stderr.isatty():
         note(f'Ask it: rmt ask --session {session.id} "..."')
     typer.echo(session.id)

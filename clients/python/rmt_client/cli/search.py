@@ -39,7 +39,7 @@ def search(
 
 def _shown(passage: FoundPassage) -> str:
     """A passage under a line that says where it stands."""
-    where = "" if passage.document_id is None else f" of {passage.document or passage.document_id}"
+    where = "" if passage.document_id is None else f" of {one_line(passage.document or passage.document_id)}"
     head = f"bytes {passage.start} to {passage.end}{where} (score {passage.score:.2f}):"
     width = min(_MOST_COLUMNS, shutil.get_terminal_size().columns)
     lines = textwrap.wrap(one_line(passage.text), width, initial_indent="  ", subsequent_indent="  ")

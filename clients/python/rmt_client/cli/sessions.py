@@ -22,7 +22,7 @@ from rmt_client.cli.options import (
     list_by_default,
     pairs,
 )
-from rmt_client.cli.output import note, put_deleted, put_json, put_line, put_record, put_table
+from rmt_client.cli.output import note, put_deleted, put_json, put_line, put_record, put_table, took_nothing
 from rmt_client.models import Session
 
 sessions = typer.Typer(help="List, create, show, follow and delete sessions, and end their uploads.")
@@ -139,3 +139,5 @@ def _show(session: Session, as_json: bool) -> None:
         put_json(session)
     else:
         put_record(asdict(session))
+        if told := took_nothing(session):
+            note(told)

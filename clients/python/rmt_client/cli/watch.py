@@ -12,7 +12,7 @@ import typer
 from rmt_client.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connect
 from rmt_client.cli.output import note, one_line, put_json
 from rmt_client.client import Client
-from rmt_client.models import Answer
+from rmt_client.models import Answer, Session
 
 LOOK_S = 0.5
 PIECE_BYTES = 1 << 20
@@ -48,7 +48,7 @@ def watch(
         known: dict[str, str | None] = {}
         try:
             for lines in appended(file, idle, skip=new):
-                for answer in _read_and_ask(rmt, reader.id, lines, reader.focus):
+                for answer in _read_and_ask(rmt, reader, lines, file.name):
                     if answer.question not in known or known[answer.question] != answer.answer:
                         known[answer.question] = answer.answer
                         _tell(answer, as_json)
@@ -56,9 +56,9 @@ def watch(
             note(f"rmt: Stopped; session {reader.id} stays.")
 
 
-def _read_and_ask(rmt: Client, session_id: str, lines: bytes, questions: tuple[str, ...]) -> tuple[Answer, ...]:
-    rmt.read(session_id, lines)
-    return rmt.ask_many(session_id, questions).answers
+def _read_and_ask(rmt: Client, session: Session, lines: bytes, name: str) -> tuple[Answer, ...]:
+    rmt.read(session.id, lines, name=name)
+    return rmt.ask_many(session.id, session.focus).answers
 
 
 def _tell(answer: Answer, as_json: bool) -> None:
