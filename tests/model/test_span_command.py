@@ -240,6 +240,34 @@ def test_each_stage_starts_from_the_weights_of_the_one_before(written, tmp_path)
     assert not torch.allclose(first["masters"]["span_head.weight"], fresh["span_head.weight"], atol=1e-4)
 
 
+def test_the_checkpoint_may_be_an_average_over_stages(written, base, tmp_path, capsys) -> None:
+    """Before the last stage has ended it is what was last saved."""
+    path = written()
+    text = (
+        path.read_text()
+        .replace("steps = 4\n", "steps = 4\nshare = 0.25\n")
+        .replace("steps = 6\n", "steps = 6\nshare = 0.75\n")
+    )
+    path.write_text(text)
+    assert main(["train-reader", str(path)]) == 0
+    checkpoint = load_encoder_checkpoint(Path(capsys.readouterr().out.strip()))
+    assert [stage["share"] for stage in checkpoint.config.provenance["stages"]] == [0.25, 0.75]
+    states = [torch.load(tmp_path / "run" / f"stage-{n}" / "state.pt", weights_only=True)["masters"] for n in (0, 1)]
+    for name in ("span_head.bias", "encoder.norm.weight"):
+        first, second = (state[name] for state in states)
+        assert not torch.equal(first, second)
+        torch.testing.assert_close(
+            dict(checkpoint.model.named_parameters())[name].detach(), 0.25 * first + 0.75 * second
+        )
+    path.write_text(text.replace("steps = 6\n", "steps = 60\n"))
+    assert main(["train-reader", str(path), "--export"]) == 0
+    last = load_encoder_checkpoint(Path(capsys.readouterr().out.strip())).model.span_head.bias.detach()
+    torch.testing.assert_close(last, states[1]["span_head.bias"])
+    path.write_text(text.replace("share = 0.25", "share = 0.5"))
+    assert main(["train-reader", str(path)]) == 1
+    assert "the shares of the stages are 1.25 together; they must be 1" in capsys.readouterr().err
+
+
 def test_export_writes_what_was_last_saved(written, tmp_path, capsys, monkeypatch) -> None:
     config = str(written())
     assert main(["train-reader", config, "--export"]) == 1
@@ -410,7 +438,7 @@ class TestDocumentation:
         path = DOCS / "examples" / "rmt-minilm.toml"
         config = ReaderConfig.read(path)
         assert config.model.base in BACKBONES
-        assert [stage.steps for stage in config.stages] == [402, 1650]
+        assert [stage.steps for stage in config.stages] == [402, 1450, 278, 1000]
         assert config.data.squad == path.parent / "data" / "squad"
         first = config.stages[0]
         planned = 0.3 + 0.7 * (650 - first.steps) / (650 - first.warm_up)

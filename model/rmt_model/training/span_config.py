@@ -110,6 +110,9 @@ class ReaderStage(StrictModel):
     )
     windows: int = Field(default=4, ge=2, le=16, description="how many stretches in those steps")
     seed: int | None = Field(default=None, description="of this stage's samples, where it is another one")
+    share: Share | None = Field(
+        default=None, description="of its last weights in the checkpoint's, where that is an average over stages"
+    )
     sources: dict[SourceName, ReaderSource] = Field(min_length=1, description="what it draws from")
 
     @model_validator(mode="after")
@@ -134,6 +137,13 @@ class ReaderConfig(StrictModel):
     model: ReaderModel = Field(description="what is trained")
     data: ReaderData = Field(default=ReaderData(), description="where the data lies")
     stages: tuple[ReaderStage, ...] = Field(min_length=1, description="one after another")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        shares = [stage.share for stage in self.stages if stage.share is not None]
+        if shares and abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"the shares of the stages are {sum(shares):g} together; they must be 1")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -5,7 +5,7 @@ next one starts from its weights.
 """
 
 import shutil
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -116,14 +116,22 @@ class ReaderRun:
     def save_checkpoint(self) -> Path:
         """Write the last saved weights as `checkpoint` in the run's folder, ready to be served; returns where.
 
+        They are those of the last stage that has begun, or, once all have ended, the average that the stages' shares
+        say: weights of several stages together answer better what none of them was trained on. Source: Wortsman et
+        al., "Model soups", arXiv 2203.05482.
+
         Raises:
             TrainingError: There are none.
         """
-        begun = [number for number in range(len(self.config.stages)) if self._step_of(number) > 0]
+        stages = self.config.stages
+        begun = [number for number in range(len(stages)) if self._step_of(number) > 0]
         if not begun:
             raise TrainingError(f"{self._state_of(0)} is not there yet: nothing was trained")
+        shares = {number: stage.share for number, stage in enumerate(stages) if stage.share is not None}
+        if not shares or self.steps_done < self.steps:
+            shares = {begun[-1]: 1.0}
         reader = self._reader()
-        _load_weights(reader, self._state_of(begun[-1]))
+        _load_average(reader, {self._state_of(number): share for number, share in shares.items()})
         config = replace(self._before, segment_tokens=self._segment_tokens, provenance=self._provenance())
         directory = save_encoder_checkpoint(self.config.run_dir / "checkpoint", reader, self._tokenizer, config)
         for name in _LICENCES:
@@ -141,7 +149,7 @@ class ReaderRun:
         ]
         native = pick_dtype("fast", torch.device("cpu")) == torch.bfloat16
         settings = SpanSettings(
-            **stage.model_dump(exclude={"sources", "seed"}),
+            **stage.model_dump(exclude={"sources", "seed", "share"}),
             seed=config.seed if stage.seed is None else stage.seed,
             bfloat16=native if config.bfloat16 == "auto" else config.bfloat16,
             save_every_s=config.save_every_s,
@@ -221,6 +229,7 @@ class ReaderRun:
                 "steps": steps,
                 "sources": {name: one.model_dump() for name, one in stage.sources.items()},
                 **({} if stage.seed is None else {"seed": stage.seed}),
+                **({} if stage.share is None else {"share": stage.share}),
             }
             for number, stage in enumerate(self.config.stages)
             if (steps := self._step_of(number)) > 0
@@ -290,7 +299,16 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 def _load_weights(reader: SpanReader, state_file: Path) -> None:
     """Fill a reader with a state's weights: all that are trained."""
-    masters = _read_state(state_file)["masters"]
+    _load_average(reader, {state_file: 1.0})
+
+
+def _load_average(reader: SpanReader, shares: Mapping[Path, float]) -> None:
+    """Fill a reader with an average of states' weights: all that are trained."""
     trained = {name for name, weight in reader.named_parameters() if weight.requires_grad}
     targets = {name: weight for name, weight in own_weights(reader).items() if name in trained}
-    fill(targets, masters, state_file)
+    average = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in targets.items()}
+    for state_file, share in shares.items():
+        fill(targets, _read_state(state_file)["masters"], state_file)
+        for name, weight in targets.items():
+            average[name] += share * weight
+    fill(targets, average, "the average")
