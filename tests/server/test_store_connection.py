@@ -59,6 +59,8 @@ async def one_life(store: Store) -> None:
     await store.release(lease)
     assert (await store.ready(10)).sessions == ()
     assert await store.read_text("t", "s", 0, 300_000) == text
+    (place,) = await store.document_places("t", "s")
+    assert await store.char_at("t", "s", place, 150_000) == sum(byte & 0xC0 != 0x80 for byte in text[:150_000])
     assert (await store.session_state("t", "s"))[1] == read
     await store.create_snapshot("t", "p", session_id="s", model="m", state=read, ttl_s=60)
     assert len((await store.list_snapshots("t", "s")).items) == 1
