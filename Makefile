@@ -36,6 +36,7 @@ test: backbone ## run all tests, two folders of them at a time; each folder's re
 
 # The longest first. Two runs share two cores, so each computes in one thread.
 TESTS := model server e2e clients web faults
+.PHONY: test-rest $(TESTS:%=test-%)
 $(TESTS:%=test-%): test-%:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/$*
 

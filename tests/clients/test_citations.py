@@ -119,8 +119,9 @@ def test_citations_and_passages_have_the_names_of_documents(rmt: Client, tmp_pat
     assert rmt.get_document(session.id, documents[2].id).name == "chapter one"
     known = {one.id: one.name for one in documents}
     for document in documents:
-        for one in rmt.ask(session.id, "Where is Mary?", documents=[document.id]).citations:
-            assert one.document == document.name
+        cited = rmt.ask(session.id, "Where is Mary?", documents=[document.id]).citations
+        assert cited
+        assert {one.document for one in cited} == {document.name}
     found = rmt.search(session.id, "garden").passages
     assert {one.document_id: one.document for one in found} == known
     with pytest.raises(InvalidError, match="has 201 characters; the limit is 200"):

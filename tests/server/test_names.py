@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tests.serving import TEXT_PLAIN, Server
 
 from rmt_server.errors import UnprocessableError
+from rmt_server.service.idempotency import Creation
+from rmt_server.store import Store
 from rmt_server.wire.names import document_name, filename_in
 
 TEXT = b"The red key is in the green drawer. The cat sleeps on the warm stove. "
@@ -28,6 +30,7 @@ LONGEST = "n" * 200
         ("a/b\\c", "c"),
         ("bo\x00o\x1b[31mk\n.txt", "boo[31mk.txt"),
         ("book\u202etxt.exe", "booktxt.exe"),
+        ("\u200fone\u200e\u061ctwo", "onetwo"),
         ("one\u2028two", "onetwo"),
         ("👩\u200d🚀.txt", "👩\u200d🚀.txt"),
         (LONGEST, LONGEST),
@@ -39,7 +42,7 @@ def test_names_are_cleaned(sent: str, name: str) -> None:
     assert document_name(sent, "file.txt") == document_name(None, sent) == name
 
 
-@pytest.mark.parametrize("sent", ["", " ", "/", "folder/", "..", "a/..", "\\.", "\x01\x02"])
+@pytest.mark.parametrize("sent", ["", " ", "/", "folder/", "..", "a/..", "\\.", "\x01\x02", "\u200b", "\u2060 ", "..\u200b"])
 def test_what_leaves_no_name_is_refused_where_it_was_wanted(sent: str) -> None:
     with pytest.raises(UnprocessableError, match="name is empty"):
         document_name(sent, "file.txt")
@@ -165,6 +168,19 @@ def test_a_repeated_creation_has_the_same_name(server: Server) -> None:
     assert other.json()["type"] == "urn:rmt-server:problem:idempotency-key-reused"
 
 
+async def test_a_creation_without_a_name_is_the_one_that_servers_without_names_made(server: Server) -> None:
+    """During a rolling upgrade an old server may have begun what a new one is asked for again."""
+    sid, key = server.session(), "begun before"
+    before = Creation.of(key, None, False)
+    store = Store.connect(server.redis_url)
+    did = before.new_id("doc", "public", sid)
+    await store.create_document("public", sid, did, None, before.asked)
+    await store.close()
+    headers = TEXT_PLAIN | {"Idempotency-Key": key, "Upload-Complete": "?0"}
+    again = server.http.post(f"/v1/sessions/{sid}/documents", headers=headers)
+    assert (again.status_code, again.json()["id"]) == (201, did)
+
+
 def test_citations_and_passages_say_the_name(pointing: Server) -> None:
     sid = pointing.session(focus=["Where is the key?"])
     named = pointing.send(sid, TEXT, name="keys.txt")["id"]
@@ -172,6 +188,7 @@ def test_citations_and_passages_say_the_name(pointing: Server) -> None:
     names = {named: "keys.txt", plain: None}
     for body in ({"mode": "search"}, {"mode": "reread"}, {}):
         cited = pointing.ask(sid, "Where is the key?", **body)["citations"]
+        assert cited
         assert {one["document_id"] for one in cited} <= names.keys()
         assert all(one["document"] == names[one["document_id"]] for one in cited)
         assert all((one["page"], one["section"]) == (None, None) for one in cited)

@@ -229,7 +229,7 @@ class ReaderRun:
                 "steps": steps,
                 "sources": {name: one.model_dump() for name, one in stage.sources.items()},
                 **({} if stage.seed is None else {"seed": stage.seed}),
-                **({} if stage.share is None else {"share": stage.share}),
+                **({"share": stage.share} if stage.share is not None and self.steps_done == self.steps else {}),
             }
             for number, stage in enumerate(self.config.stages)
             if (steps := self._step_of(number)) > 0

@@ -120,7 +120,8 @@ class Intake:
             SupersededError: A newer request writes the document.
         """
         options = call.options
-        creation = Creation.of(idempotency_key, "document", options.model_dump(exclude={"text"}))
+        unsaid = {"text", "name"} if options.name is None else {"text"}  # older servers knew no names
+        creation = Creation.of(idempotency_key, "document", options.model_dump(exclude=unsaid))
         await self._require_tokens(tenant, idempotency_key)
         await call.body.hold()
         session = await self._service.create_session(
@@ -175,7 +176,8 @@ class Intake:
         body, complete = Body(request, self._settings), upload_complete(request, default=True)
         length = told_length(request, 0, body.declared_bytes, complete=complete)
         self._inbox.require_room(max(length or 0, body.declared_bytes or 0))
-        creation = Creation.of(idempotency_key, upload_length(request), complete, name)
+        named = () if name is None else (name,)  # older servers knew none
+        creation = Creation.of(idempotency_key, upload_length(request), complete, *named)
         await self._require_tokens(tenant, idempotency_key)
         await body.hold()
         did = creation.new_id("doc", tenant, sid)

@@ -72,11 +72,11 @@ class PassageIndex:
         self._schema = _schema()
         with _broken_if_it_fails():
             self._index = Index(self._schema, None if folder is None else str(folder))
+            self._files = _files_in(folder)
         self._analyzer = TextAnalyzerBuilder(Tokenizer.whitespace()).filter(Filter.stemmer("english")).build()
         self._index.register_tokenizer(_ANALYZER, self._analyzer)
         self._index.config_reader("manual")
         self._writer: IndexWriter | None = None
-        self._files = _files_in(folder)
         self._places = array("Q")
         self._final = 0
 

@@ -197,7 +197,7 @@ class Indexes:
             passages.append(
                 FoundPassage(
                     document_id=None if document is None else document.id,
-                    document=None,
+                    document=None if document is None else document.name,
                     start=place.start,
                     end=place.end,
                     start_char=None if document is None else place.start_char,

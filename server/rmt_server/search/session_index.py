@@ -1,7 +1,6 @@
 """The index of one session: made from the text in Redis, followed as the text grows, and made anew when it changed."""
 
 import logging
-from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from rmt_server.logs import about_session
 from rmt_server.search.index import BrokenIndexError, Hit
 from rmt_server.search.text_index import TextIndex
 from rmt_server.search.words import QueryWord
-from rmt_server.store import DocumentPlace, SessionRecord, Store
+from rmt_server.store import DocumentPlace, SessionRecord, Store, document_at
 
 __all__ = ["InThread", "SessionIndex", "TextChangedError"]
 
@@ -132,8 +131,7 @@ class SessionIndex:
 
     def document_at(self, byte: int) -> DocumentPlace | None:
         """The document in which a byte lies; None where its record is no longer kept."""
-        number = bisect_right(self._documents, byte, key=lambda place: place.start) - 1
-        return self._documents[number] if number >= 0 and byte < self._documents[number].end else None
+        return document_at(self._documents, byte)
 
     def forget(self) -> None:
         """Drop the index: it is made anew when it is asked for."""

@@ -2,12 +2,11 @@
 
 import asyncio
 import re
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rmt_model.pointers import Pointer
-from rmt_server.store import DocumentPlace, SessionRecord, Store
+from rmt_server.store import DocumentPlace, SessionRecord, Store, document_at
 
 __all__ = ["Citation", "Citer", "sentence_around", "trimmed"]
 
@@ -77,7 +76,7 @@ class Citer:
         session = self._session
         found: list[Citation] = []
         for pointer in pointers:
-            document = await self._document_at(pointer.start)
+            document = await self._document_at(pointer.start, pointer.end + _CONTEXT_BYTES)
             low = max(document.start if document else 0, pointer.start - _CONTEXT_BYTES)
             high = min(document.end if document else session.accepted_bytes, pointer.end + _CONTEXT_BYTES)
             data = await self._store.read_text(session.tenant, session.id, low, high)
@@ -121,13 +120,14 @@ class Citer:
             context=text,
         )
 
-    async def _document_at(self, byte: int) -> DocumentPlace | None:
-        """The document in which a byte lies; None where its record is no longer kept."""
+    async def _document_at(self, byte: int, stop: int) -> DocumentPlace | None:
+        """The document in which a byte lies, as it is up to another byte; None where its record is no longer kept."""
         async with self._looking:
-            if not self._documents or byte >= self._documents[-1].end:  # the text may have grown meanwhile
+            last = self._documents[-1] if self._documents else None
+            # The text may have grown meanwhile.
+            if last is None or byte >= last.end or (stop > last.end and not last.complete):
                 self._documents = await self._store.document_places(self._session.tenant, self._session.id)
-        number = bisect_right(self._documents, byte, key=lambda place: place.start) - 1
-        return self._documents[number] if number >= 0 and byte < self._documents[number].end else None
+        return document_at(self._documents, byte)
 
     async def beginning(self) -> str:
         """The first 4 KiB of the text."""

@@ -1,7 +1,6 @@
 """Searching: passages of a session's text for a query, from all text that was accepted."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from rmt_server.search.indexes import Found, Indexes
 from rmt_server.service.asking import Asking, require_text
@@ -42,8 +41,4 @@ class Searching:
         require_text(session)
         if wait:
             session = await self._asking.wait_until_read(tenant, sid, listener)
-        found = await self._indexes.find(session, query, limit, documents)
-        ids = {one.document_id for one in found.passages if one.document_id is not None}
-        names = await self._store.document_names(tenant, sid, ids)
-        named = [replace(one, document=names.get(one.document_id or "")) for one in found.passages]
-        return replace(found, passages=named)
+        return await self._indexes.find(session, query, limit, documents)

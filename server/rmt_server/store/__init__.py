@@ -16,6 +16,7 @@ from rmt_server.store.records import (
     StoredState,
     StoreInfo,
     StoreTiming,
+    document_at,
 )
 from rmt_server.store.store import Store
 from rmt_server.store.usage import Quotas
@@ -42,4 +43,5 @@ __all__ = [
     "StoreInfo",
     "StoreTiming",
     "StoredState",
+    "document_at",
 ]

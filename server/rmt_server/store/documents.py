@@ -1,7 +1,7 @@
 """The inbox: documents arrive piece by piece, and what is acknowledged is kept."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rmt_server.errors import (
@@ -184,13 +184,6 @@ class Documents(Metered):
         fields: dict[bytes, bytes] = await self._redis.command("HGETALL", SessionKeys(tenant, sid).documents)
         places = [_place(did.decode(), json.loads(text)) for did, text in fields.items()]
         return sorted(places, key=lambda place: (place.start, place.end))
-
-    async def document_names(self, tenant: str, sid: str, ids: Collection[str]) -> dict[str, str | None]:
-        """The names of documents by their ids; None where one has no name, or there is no record of it."""
-        if not ids:
-            return {}
-        found = await self._redis.command("HMGET", SessionKeys(tenant, sid).documents, *ids)
-        return {did: text and json.loads(text).get("name") for did, text in zip(ids, found, strict=True)}
 
     async def cancel_document(
         self, tenant: str, sid: str, document_id: str, writer: int | None = None

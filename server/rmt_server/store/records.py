@@ -1,6 +1,7 @@
 """What the store takes and gives: frozen records, no dictionaries. Their reprs, for logs, show no content."""
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
@@ -136,6 +137,12 @@ class DocumentPlace:
     name: str | None = field(default=None, repr=False)
     chars_before: int | None = None
     """How many characters begin in the session's text before it; None: they were not counted."""
+
+
+def document_at(places: Sequence[DocumentPlace], byte: int) -> DocumentPlace | None:
+    """Of documents in the order of the text, the one in which a byte lies; None where its record is no longer kept."""
+    number = bisect_right(places, byte, key=lambda place: place.start) - 1
+    return places[number] if number >= 0 and byte < places[number].end else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,7 @@ export class SessionPage {
         else Object.assign(this.#session, event.data);
         if (event.kind === "snapshot" || event.kind === "done") this.app.attempt(() => this.snapshots.show());
         if (event.data.status === "idle") this.app.attempt(() => this.#lookAtMemory());
+        else if (event.data.status === "reading") byId("took-nothing").hidden = true;
         this.#showProgress();
         this.#showMemorySoon();
       }

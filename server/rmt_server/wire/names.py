@@ -12,7 +12,7 @@ from rmt_server.errors import UnprocessableError
 __all__ = ["MOST_NAME_CHARS", "document_name", "filename_in", "sent_filename"]
 
 MOST_NAME_CHARS = 200
-_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of text: with them a name can look like another one."""
 _UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
 _EXTENDED = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]*)", re.IGNORECASE)
@@ -57,4 +57,5 @@ def filename_in(disposition: bytes) -> str | None:
 def _cleaned(name: str) -> str:
     shown = "".join(one for one in name if unicodedata.category(one) not in _UNSHOWN and one not in _DIRECTIONS)
     last = re.split(r"[/\\]", shown)[-1].strip()
-    return "" if last in (".", "..") else last
+    seen = "".join(one for one in last if unicodedata.category(one) != "Cf").strip()
+    return "" if seen in ("", ".", "..") else last

@@ -13,6 +13,7 @@ from rmt_client.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connect
 from rmt_client.cli.output import note, one_line, put_json
 from rmt_client.client import Client
 from rmt_client.models import Answer, Session
+from rmt_client.source import name_of
 
 LOOK_S = 0.5
 PIECE_BYTES = 1 << 20
@@ -48,7 +49,7 @@ def watch(
         known: dict[str, str | None] = {}
         try:
             for lines in appended(file, idle, skip=new):
-                for answer in _read_and_ask(rmt, reader, lines, file.name):
+                for answer in _read_and_ask(rmt, reader, lines, name_of(file)):
                     if answer.question not in known or known[answer.question] != answer.answer:
                         known[answer.question] = answer.answer
                         _tell(answer, as_json)
