@@ -32,16 +32,18 @@ serve: install ## start the service for real use
 	@$(BIN)/rmt-server serve
 
 test: backbone ## run all tests, two folders of them at a time; each folder's results are shown when it is through
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(TESTS:%=test-%) test-rest
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(BESIDE:%=test-%) test-rest; \
+		failed=$$?; $(BIN)/python -m pytest -q $(ALONE:%=tests/%) && exit $$failed
 
-# The longest first. Two runs share two cores, so each computes in one thread.
-TESTS := model server e2e clients web faults
-.PHONY: test-rest $(TESTS:%=test-%)
-$(TESTS:%=test-%): test-%:
+# The longest first. Two runs share two cores, so each computes in one thread. What starts several servers runs alone.
+BESIDE := server model web clients
+ALONE := e2e faults
+.PHONY: test-rest $(BESIDE:%=test-%)
+$(BESIDE:%=test-%): test-%:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/$*
 
 test-rest:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests $(TESTS:%=--ignore=tests/%)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests $(BESIDE:%=--ignore=tests/%) $(ALONE:%=--ignore=tests/%)
 
 backbone: install ## fetch the backbone of the decoder checkpoints, which tests and benchmarks load: once
 	@$(BIN)/rmt-model pull

@@ -226,6 +226,23 @@ def test_an_adapter_is_trained_kept_beside_its_base_and_trained_further(written,
     assert further.fingerprint != trained.fingerprint
 
 
+def test_a_checkpoint_teaches_another(written, tmp_path, capsys) -> None:
+    """What is learnt from its scores are other weights than without it, the same each time; the checkpoint says it."""
+    assert main(["train-reader", str(written())]) == 0
+    shutil.move(tmp_path / "run", tmp_path / "teacher")
+    teacher = f'teacher = {{checkpoint = "{tmp_path / "teacher" / "checkpoint"}", weight = 0.8}}'
+    learnt = []
+    for options in (teacher, teacher, ""):
+        capsys.readouterr()
+        assert main(["train-reader", str(written(options=f"seed = 5\n{options}"))]) == 0
+        checkpoint = load_encoder_checkpoint(Path(capsys.readouterr().out.strip()))
+        learnt.append(checkpoint)
+        shutil.rmtree(tmp_path / "run")
+    assert learnt[0].fingerprint == learnt[1].fingerprint != learnt[2].fingerprint
+    assert learnt[0].config.provenance["teacher"] == {"checkpoint": "checkpoint", "weight": 0.8, "temperature": 2.0}
+    assert "teacher" not in learnt[2].config.provenance
+
+
 def test_each_stage_starts_from_the_weights_of_the_one_before(written, tmp_path) -> None:
     """At a rate of next to nothing the second stage keeps what the first has learned."""
     path = written(second=1)
@@ -373,6 +390,9 @@ def test_control_c_reaches_all_processes_and_saves(written, tmp_path) -> None:
         ({"model": 'start = "rmt-minilm"\nmemory_tokens = 4'}, "memory_tokens belongs to base"),
         ({"model": 'start = "rmt-minilm"\nadapter = {}'}, "adapter belongs to base"),
         ({"model": 'start = "rmt-smollm2-small"'}, "model.start"),
+        ({"options": 'teacher = {checkpoint = "rmt-smollm2-small"}'}, "holds a decoder, which points at nothing"),
+        ({"options": 'teacher = {checkpoint = "nobody"}'}, "no checkpoint nobody"),
+        ({"options": "teacher = {weight = 0.5}"}, "reader.toml: teacher.checkpoint: Field required"),
         (
             {"source": "squad = {}\n[[stages]]\nsteps = 1\nwindows_share = 0.5\n[stages.sources]\nstories = {}"},
             "stages.2: Value error, windows_share needs another source than stories",

@@ -9,11 +9,13 @@ from random import Random
 import pytest
 import torch
 from tests.serving import one_thread
-from tests.tiny_models import build_span_reader
+from tests.tiny_models import MPNET_PIECES, build_span_reader, build_word_pieces, train_tokenizer
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from rmt_model.config import RMTConfig
 from rmt_model.data.passages import Passage, SpanQuestion
+from rmt_model.encoder_checkpoint import EncoderCheckpoint
 from rmt_model.errors import TrainingError
 from rmt_model.span_reader import SpanReader
 from rmt_model.training.span_batches import (
@@ -23,7 +25,8 @@ from rmt_model.training.span_batches import (
     SpanBatchBuilder,
     WeightedSource,
 )
-from rmt_model.training.span_trainer import SpanSettings, SpanTrainer, batch_shape, span_loss
+from rmt_model.training.span_loss import Teacher, span_loss
+from rmt_model.training.span_trainer import SpanSettings, SpanTrainer, batch_shape
 
 PEOPLE = ["Mary", "John", "Daniel", "Sandra"]
 PLACES = ["garden", "kitchen", "bedroom", "bathroom", "office", "hallway"]
@@ -256,6 +259,64 @@ def test_windows_are_weighed_against_each_other(word_pieces: Tokenizer) -> None:
                 together = -(right / (above[:, 1:].sum() + 1)).log()
                 wanted += (alone + together) / 4
             torch.testing.assert_close(losses[lanes], wanted, rtol=1e-4, atol=1e-4)
+
+
+def divergence(scores: Tensor, wanted: Tensor) -> Tensor:
+    """Four times the divergence at a temperature of 2."""
+    return 4 * torch.nn.functional.kl_div((scores / 2).log_softmax(0), (wanted / 2).softmax(0), reduction="sum")
+
+
+@pytest.mark.parametrize("shape", [{"segments": 2, "windows": 1}, {"segments": 1, "windows": 3}])
+def test_a_teacher_weighs_every_place(word_pieces: Tokenizer, shape: dict[str, int]) -> None:
+    """The mean divergence of the scores from the teacher's, softened, times the square of the temperature."""
+    size = word_pieces.get_vocab_size()
+    reader, other = build_span_reader(size), build_span_reader(size, seed=2)
+    same_ids = torch.arange(size)
+    batch = builder(word_pieces).batch(Random(4), lanes=6, segment_tokens=48, **shape)
+    with torch.no_grad():
+        alone, _ = span_loss(reader, batch)
+        found, right = span_loss(reader, batch, Teacher(other, same_ids, weight=0.75, temperature=2.0))
+        of_itself, _ = span_loss(reader, batch, Teacher(reader, same_ids, weight=0.75))
+        taught = torch.zeros(6)
+        memory, others = reader.cell.fresh(6), other.cell.fresh(6)
+        for told in batch.segments:
+            reading, teaching = reader.read(memory, batch.question, told), other.read(others, batch.question, told)
+            memory, others = reading.memory, teaching.memory
+            for scores, wanted in ((reading.start, teaching.start), (reading.end, teaching.end)):
+                apart = torch.stack([divergence(*lane) for lane in zip(scores, wanted, strict=True)])
+                if shape["windows"] > 1:
+                    for first in (0, 3):
+                        beside = [
+                            torch.cat([torch.zeros(1), *((lane - lane[0])[1:] for lane in some[first : first + 3])])
+                            for some in (scores, wanted)
+                        ]
+                        apart[first : first + 3] = (apart[first : first + 3] + divergence(*beside)) / 2
+                taught += apart / (2 * len(batch.segments))
+    torch.testing.assert_close(found, 0.25 * alone + 0.75 * taught, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(of_itself, 0.25 * alone, rtol=1e-4, atol=1e-4)
+    assert 0 <= right <= 1
+
+
+def test_a_teacher_of_another_form_reads_the_same_words(word_pieces: Tokenizer) -> None:
+    """Its tokens have other numbers; what pads stays what it is."""
+    others = build_word_pieces(special=(*MPNET_PIECES, "<mask>"))
+    teacher = Teacher.of(checkpoint_of(others), word_pieces, 0.5, 2.0)
+    batch = builder(word_pieces).batch(Random(4), lanes=6, segments=1, segment_tokens=48)
+    told, (mine,) = teacher.token_ids[batch.segments[0]], batch.segments
+    assert torch.equal(told == 0, mine == 0)
+    assert not torch.equal(told, mine)
+    assert [words(others, row) for row in told] == [words(word_pieces, row) for row in mine]
+    assert teacher.read(batch)[0].start.shape == (6, 1 + mine.shape[1])
+
+
+def test_a_teacher_that_cuts_into_other_tokens_is_refused(word_pieces: Tokenizer) -> None:
+    with pytest.raises(TrainingError, match=r"a teacher must cut text into the same tokens"):
+        Teacher.of(checkpoint_of(train_tokenizer()), word_pieces, 0.5, 2.0)
+
+
+def checkpoint_of(tokenizer: Tokenizer) -> EncoderCheckpoint:
+    reader = build_span_reader(tokenizer.get_vocab_size(), seed=2)
+    return EncoderCheckpoint("other", RMTConfig(base="b", base_sha256="0"), reader, tokenizer, "f")
 
 
 def test_padding_has_no_share_in_the_loss(word_pieces: Tokenizer) -> None:

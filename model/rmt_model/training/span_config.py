@@ -17,6 +17,7 @@ __all__ = [
     "ReaderModel",
     "ReaderSource",
     "ReaderStage",
+    "ReaderTeacher",
     "SourceName",
 ]
 
@@ -59,6 +60,14 @@ class ReaderModel(StrictModel):
         if self.base is None and self.adapter is not None:
             raise ValueError("adapter belongs to base; a checkpoint has its own, or none")
         return self
+
+
+class ReaderTeacher(StrictModel):
+    """A checkpoint, mostly a larger one, whose scores are learnt besides the places that are right."""
+
+    checkpoint: str = Field(description="its name or directory; it must cut text into the tokens of what is trained")
+    weight: Share = Field(default=0.5, description="its part of the loss")
+    temperature: PositiveFloat = Field(default=2.0, description="what scores are divided by before they are compared")
 
 
 class ReaderData(StrictModel):
@@ -136,6 +145,7 @@ class ReaderConfig(StrictModel):
     threads: PositiveInt = Field(default=1, description="threads that compute; a further process builds batches")
     model: ReaderModel = Field(description="what is trained")
     data: ReaderData = Field(default=ReaderData(), description="where the data lies")
+    teacher: ReaderTeacher | None = Field(default=None, description="whose scores are learnt, too")
     stages: tuple[ReaderStage, ...] = Field(min_length=1, description="one after another")
 
     @model_validator(mode="after")
@@ -160,10 +170,14 @@ class ReaderConfig(StrictModel):
         origins = {name: value for name in ("start", "base") if (value := getattr(self.model, name))}
         # A name stays a name; a directory or a state is looked for beside the file.
         found = {name: str(folder / value) for name, value in origins.items() if (folder / value).exists()}
+        teacher = self.teacher
+        if teacher is not None and (folder / teacher.checkpoint).exists():
+            teacher = teacher.model_copy(update={"checkpoint": str(folder / teacher.checkpoint)})
         return self.model_copy(
             update={
                 "run_dir": folder / self.run_dir,
                 "data": data.model_copy(update={"folder": folder / data.folder, **places}),
                 "model": self.model.model_copy(update=found),
+                "teacher": teacher,
             }
         )

@@ -34,6 +34,7 @@ from rmt_model.pointers import LEAST_HIDDEN
 from rmt_model.span_reader import SEGMENT_PLACE, SpanReader
 from rmt_model.training.span_batches import CorpusSource, SpanBatchBuilder, WeightedSource
 from rmt_model.training.span_config import HELD_OUT_AUTHORS, ReaderConfig, ReaderData, ReaderStage, SourceName
+from rmt_model.training.span_loss import Teacher
 from rmt_model.training.span_trainer import STATE_FILE, Record, SpanSettings, SpanTrainer
 from rmt_model.weights import fill, own_weights
 
@@ -82,6 +83,7 @@ class ReaderRun:
         self._require_room(EncoderConfig.of(body))
         self._tokenizer: Tokenizer = load_tokenizer(body)
         self._reader()  # whatever is wrong with the model is said now
+        self._teacher = self._load_teacher()
 
     @property
     def steps(self) -> int:
@@ -154,7 +156,19 @@ class ReaderRun:
             bfloat16=native if config.bfloat16 == "auto" else config.bfloat16,
             save_every_s=config.save_every_s,
         )
-        return SpanTrainer(reader, SpanBatchBuilder(self._tokenizer, weighted), settings, self._folder_of(number))
+        builder = SpanBatchBuilder(self._tokenizer, weighted)
+        return SpanTrainer(reader, builder, settings, self._folder_of(number), self._teacher)
+
+    def _load_teacher(self) -> Teacher | None:
+        wanted = self.config.teacher
+        if wanted is None:
+            return None
+        directory = find_checkpoint(wanted.checkpoint)
+        if read_config(directory).form != "encoder":
+            raise TrainingError(f"teacher.checkpoint: {directory} holds a decoder, which points at nothing")
+        exact = self.config.bfloat16 is False
+        checkpoint = load_encoder_checkpoint(directory, dtype="float32" if exact else "fast")
+        return Teacher.of(checkpoint, self._tokenizer, wanted.weight, wanted.temperature)
 
     def _reader(self) -> SpanReader:
         """The reader that the first stage starts from, float32; its word vectors are not trained."""
@@ -241,6 +255,8 @@ class ReaderRun:
             "data": sorted({name for stage in self.config.stages for name in stage.sources}),
             "stages": stages,
         }
+        if (teacher := self.config.teacher) is not None:
+            made["teacher"] = {**teacher.model_dump(), "checkpoint": find_checkpoint(teacher.checkpoint).name}
         if self.config.model.start is not None:
             made["start"] = Path(self.config.model.start).name
         return {**made, "before": self._before.provenance} if self._before.provenance else made

@@ -24,8 +24,9 @@ from rmt_model.errors import TrainingError
 from rmt_model.span_reader import SpanReader
 from rmt_model.training.journal import Journal
 from rmt_model.training.span_batches import SpanBatch, SpanBatchBuilder
+from rmt_model.training.span_loss import Teacher, span_loss
 
-__all__ = ["STATE_FILE", "Record", "SpanSettings", "SpanTrainer", "batch_shape", "span_loss"]
+__all__ = ["STATE_FILE", "Record", "SpanSettings", "SpanTrainer", "batch_shape"]
 
 Record = dict[str, Any]
 _AHEAD = 6
@@ -77,11 +78,19 @@ class SpanSettings:
 class SpanTrainer:
     """Trains a reader in a run directory; started again on the same directory, it goes on where it was.
 
-    What is trained are the reader's weights that want a gradient.
+    What is trained are the reader's weights that want a gradient; towards a teacher's scores where there is one.
     """
 
-    def __init__(self, reader: SpanReader, builder: SpanBatchBuilder, settings: SpanSettings, run_dir: Path) -> None:
+    def __init__(
+        self,
+        reader: SpanReader,
+        builder: SpanBatchBuilder,
+        settings: SpanSettings,
+        run_dir: Path,
+        teacher: Teacher | None = None,
+    ) -> None:
         self.reader = reader.train()
+        self.teacher = teacher
         self.builder = builder
         self.settings = settings
         self.run_dir = run_dir
@@ -141,7 +150,7 @@ class SpanTrainer:
         rate = _rate(self.step, self.settings)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * rate
-        losses, right = span_loss(self.reader, batch)
+        losses, right = span_loss(self.reader, batch, self.teacher)
         loss = losses.mean()
         if not math.isfinite(float(loss.detach())):
             raise TrainingError(f"the loss of step {self.step} is {float(loss.detach())}")
@@ -173,45 +182,8 @@ class SpanTrainer:
             weight.copy_(self.masters[name])
 
 
-def span_loss(reader: SpanReader, batch: SpanBatch) -> tuple[Tensor, float]:
-    """The loss of each lane [lanes], and the share of segments whose likeliest start is right.
-
-    At each segment the scores of all places that are right count together, against all places and "not here". Where a
-    question was put to several windows, they are also weighed against each other as search does: each score less the
-    window's own "not here", all of them in one sum, with 0 for "in none of them". Source: Clark and Gardner, "Simple
-    and Effective Multi-Paragraph Reading Comprehension", arXiv 1710.10723 (shared normalization).
-    """
-    memory = reader.cell.fresh(len(batch.sources))
-    total, right = torch.zeros(len(batch.sources)), 0.0
-    for segment, start, end in zip(batch.segments, batch.starts, batch.ends, strict=True):
-        reading = reader.read(memory, batch.question, segment)
-        memory = reading.memory
-        for scores, wanted in ((reading.start, start), (reading.end, end)):
-            loss = _cross_entropy(scores, wanted)
-            if batch.windows > 1:
-                loss = (loss + _side_by_side(scores, wanted, batch.windows)) / 2
-            total = total + loss
-        right += float(start.gather(1, reading.start.argmax(1, keepdim=True)).float().mean())
-    count = len(batch.segments)
-    return total / (2 * count), right / count
-
-
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: weight.shape for name, weight in weights.items()}
-
-
-def _cross_entropy(scores: Tensor, wanted: Tensor) -> Tensor:
-    return scores.logsumexp(1) - scores.masked_fill(~wanted, -torch.inf).logsumexp(1)
-
-
-def _side_by_side(scores: Tensor, wanted: Tensor, windows: int) -> Tensor:
-    """The loss of each question over all its windows, once for each of its lanes: [lanes]."""
-    lanes = scores.shape[0]
-    above = (scores - scores[:, :1])[:, 1:].reshape(lanes // windows, -1)
-    here = wanted[:, 1:].reshape(lanes // windows, -1)
-    nowhere = ~here.any(1, keepdim=True)
-    loss = _cross_entropy(torch.cat((torch.zeros_like(above[:, :1]), above), 1), torch.cat((nowhere, here), 1))
-    return loss.repeat_interleave(windows)
 
 
 def batch_shape(rng: Random, settings: SpanSettings) -> dict[str, int]:
