@@ -45,8 +45,9 @@ $(BESIDE:%=test-%): test-%:
 test-rest:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests $(BESIDE:%=--ignore=tests/%) $(ALONE:%=--ignore=tests/%)
 
-backbone: install ## fetch the backbone of the decoder checkpoints, which tests and benchmarks load: once
+backbone: install ## fetch the bases of the decoders and of rmt-mpnet, which tests and benchmarks load: once
 	@$(BIN)/rmt-model pull
+	@$(BIN)/rmt-model pull all-mpnet-base-v2
 
 check: install ## lint, types, import arrows, wire contract, documentation: what CI checks
 	$(BIN)/ruff check .

@@ -67,10 +67,17 @@ def best_weight(asked: Sequence[Asked]) -> float:
 
 
 def fitted(scores: Sequence[float], right: Sequence[bool]) -> Curve:
-    """A logistic curve from scores to how often they are right (Platt)."""
-    x, y = torch.tensor(scores).clamp(-20, 20), torch.tensor(right, dtype=torch.float32)
+    """A logistic curve from scores to how often they are right.
+
+    What is wanted is a little less than 1 and more than 0, so that there is a curve for few scores, too. Source: Platt,
+    "Probabilistic outputs for support vector machines", 1999, section 2.2.
+    """
+    hits = torch.tensor(right)
+    count = int(hits.sum())
+    x = torch.tensor(scores).clamp(-20, 20)
+    y = torch.where(hits, (count + 1) / (count + 2), 1 / (len(right) - count + 2))
     slope, intercept = torch.nn.Parameter(torch.tensor(0.5)), torch.nn.Parameter(torch.tensor(0.0))
-    optimizer = torch.optim.LBFGS([slope, intercept], max_iter=200)
+    optimizer = torch.optim.LBFGS([slope, intercept], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()

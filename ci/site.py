@@ -22,6 +22,7 @@ _PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "clients/javascript/README.md": "javascript.md",
     _CARD.format("rmt-minilm"): "card-minilm.md",
+    _CARD.format("rmt-mpnet"): "card-mpnet.md",
     _CARD.format("rmt-smollm2-small"): "card-small.md",
     _CARD.format("rmt-smollm2-135m"): "card-large.md",
 }

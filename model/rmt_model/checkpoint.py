@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rmt_model.adapter import ADAPTER_FILES, load_adapter, save_adapter
-from rmt_model.backbone import BACKBONES, backbone_digest, load_backbone, load_tokenizer
+from rmt_model.backbone import BACKBONES, backbone_digest, find_backbone, load_backbone, load_tokenizer
 from rmt_model.calibration import CALIBRATION_FILE, Calibration
 from rmt_model.config import DtypeName, RMTConfig, WeightsForm
 from rmt_model.delta import read_delta, write_delta
@@ -47,7 +47,7 @@ _WEIGHTS: dict[WeightsForm, tuple[str, ...]] = {
     "adapter": (_MEMORY, *ADAPTER_FILES),
 }
 _BUNDLED = Path(__file__).parent / "checkpoints"
-_DEFAULT = "rmt-minilm"
+_DEFAULT, _DEFAULT_ON_CUDA = "rmt-minilm", "rmt-mpnet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +78,20 @@ class Checkpoint:
         return text
 
 
-def find_checkpoint(name_or_dir: str | Path) -> Path:
+def find_checkpoint(name_or_dir: str | Path, device: str | torch.device = "cpu") -> Path:
     """The directory of a checkpoint: one that comes with this package, by name, or any other.
 
     Args:
-        name_or_dir: Its name or directory; "auto" is the encoder that comes with this package.
+        name_or_dir: Its name or directory. "auto" is `rmt-mpnet` on CUDA where its base has been pulled, and
+            `rmt-minilm`, which needs none, everywhere else.
+        device: Where it is to be put.
 
     Raises:
         CheckpointError: There is none.
     """
     if name_or_dir == "auto":
-        name_or_dir = _DEFAULT
+        large = _BUNDLED / _DEFAULT_ON_CUDA
+        name_or_dir = large if pick_device(device).type == "cuda" and _has_base(large) else _DEFAULT
     for directory in (_BUNDLED / name_or_dir, Path(name_or_dir)):
         if (directory / _CONFIG).is_file():
             return directory
@@ -98,6 +101,14 @@ def find_checkpoint(name_or_dir: str | Path) -> Path:
     if list(Path(name_or_dir).glob("pytorch_model*.bin")):
         raise CheckpointError(f"{name_or_dir} lacks {_CONFIG}; weights of the official code: rmt-model import-official")
     raise CheckpointError(f"{name_or_dir} is no checkpoint directory: it lacks {_CONFIG}")
+
+
+def _has_base(directory: Path) -> bool:
+    try:
+        find_backbone(base_of(read_config(directory), directory))
+    except CheckpointError:
+        return False
+    return True
 
 
 def load_checkpoint(

@@ -20,7 +20,7 @@ def load_any_checkpoint(
     name_or_dir: str | Path, *, device: str | torch.device = "cpu", dtype: DtypeName = "auto"
 ) -> Checkpoint | EncoderCheckpoint:
     """Load a checkpoint of either form; for arguments and errors see `load_checkpoint`."""
-    directory = find_checkpoint(name_or_dir)
+    directory = find_checkpoint(name_or_dir, device)
     if read_config(directory).form == "encoder":
         return load_encoder_checkpoint(directory, device=device, dtype=dtype)
     return load_checkpoint(directory, device=device, dtype=dtype)
@@ -47,9 +47,10 @@ def load_engine(
         max_answer_lanes: The most answers that are decoded at a time, where the checkpoint writes them.
         pulls: Whether a backbone that is not on this machine is fetched first.
     """
-    base = read_config(find_checkpoint(name_or_dir)).base
-    if pulls and base in BACKBONES:
-        pull(base)
+    config = read_config(find_checkpoint(name_or_dir, device))
+    whole = config.form == "encoder" and config.weights == "full"
+    if pulls and not whole and config.base in BACKBONES:
+        pull(config.base)
     checkpoint = load_any_checkpoint(name_or_dir, device=device, dtype=dtype)
     if isinstance(checkpoint, EncoderCheckpoint):
         return SpanEngine(checkpoint, slots=slots, max_batch_lanes=max_batch_lanes)

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Where the embedded Redis keeps its append-only file.")
     redis_fsync: Literal["everysec", "always"] = Field("everysec", description="`appendfsync` of the embedded Redis.")
     checkpoint: str = Field(
-        "auto", description="A checkpoint's directory or bundled name; `auto`: the bundled one for the device."
+        "auto", description="A checkpoint's directory or bundled name; `auto`: the bundled encoder for the device."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto` takes CUDA where there is any.")
     dtype: DtypeName = Field(

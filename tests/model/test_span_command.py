@@ -23,6 +23,7 @@ import torch
 from tests.tiny_models import MPNET_PIECES, build_word_pieces, write_encoder_base
 
 from rmt_model.backbone import BACKBONES, BackboneSource, backbone_digest, find_backbone, load_tokenizer
+from rmt_model.checkpoint import find_checkpoint, read_config
 from rmt_model.cli import main
 from rmt_model.data.corpora import is_held_out
 from rmt_model.encoder import load_encoder
@@ -37,6 +38,7 @@ from rmt_model.training.span_config import (
     ReaderModel,
     ReaderSource,
     ReaderStage,
+    ReaderTeacher,
 )
 from rmt_model.training.span_run import ReaderRun
 from rmt_model.training.span_trainer import SpanTrainer
@@ -285,6 +287,20 @@ def test_the_checkpoint_may_be_an_average_over_stages(written, base, tmp_path, c
     assert "the shares of the stages are 1.25 together; they must be 1" in capsys.readouterr().err
 
 
+def test_the_checkpoint_may_be_an_average_with_what_it_started_from(written, tmp_path, capsys) -> None:
+    assert main(["train-reader", str(written())]) == 0
+    (tmp_path / "run").rename(tmp_path / "before")
+    assert main(["train-reader", str(written(model='start = "before/checkpoint"\nstart_share = 0.25'))]) == 0
+    found = load_encoder_checkpoint(tmp_path / "run" / "checkpoint")
+    before = own_weights(load_encoder_checkpoint(tmp_path / "before" / "checkpoint").model)
+    trained = torch.load(tmp_path / "run" / "stage-1" / "state.pt", weights_only=True)["masters"]
+    assert found.config.provenance["start_share"] == 0.25
+    for name, weight in own_weights(found.model).items():
+        wanted = before[name] if name not in trained else 0.25 * before[name] + 0.75 * trained[name]
+        step = wanted.abs().max() / 127 if wanted.ndim > 1 else 1e-6  # matrices are kept in 8 bits
+        torch.testing.assert_close(weight, wanted, rtol=1e-5, atol=float(step))
+
+
 def test_export_writes_what_was_last_saved(written, tmp_path, capsys, monkeypatch) -> None:
     config = str(written())
     assert main(["train-reader", config, "--export"]) == 1
@@ -389,6 +405,7 @@ def test_control_c_reaches_all_processes_and_saves(written, tmp_path) -> None:
         ({"model": 'base = "b"\nstart = "rmt-minilm"'}, "give either base (an encoder) or start"),
         ({"model": 'start = "rmt-minilm"\nmemory_tokens = 4'}, "memory_tokens belongs to base"),
         ({"model": 'start = "rmt-minilm"\nadapter = {}'}, "adapter belongs to base"),
+        ({"model": 'base = "b"\nstart_share = 0.5'}, "start_share belongs to start; there is none"),
         ({"model": 'start = "rmt-smollm2-small"'}, "model.start"),
         ({"options": 'teacher = {checkpoint = "rmt-smollm2-small"}'}, "holds a decoder, which points at nothing"),
         ({"options": 'teacher = {checkpoint = "nobody"}'}, "no checkpoint nobody"),
@@ -465,10 +482,24 @@ class TestDocumentation:
         assert first.floor == pytest.approx(planned, abs=1e-3)
         assert tomllib.loads(path.read_text())["threads"] == 1
 
+    @pytest.mark.parametrize(
+        ("checkpoint", "example"), [("rmt-minilm", "rmt-minilm-taught"), ("rmt-mpnet", "rmt-mpnet")]
+    )
+    def test_a_checkpoint_was_made_with_its_example(self, checkpoint: str, example: str) -> None:
+        config = ReaderConfig.read(DOCS / "examples" / f"{example}.toml")
+        told = read_config(find_checkpoint(checkpoint)).provenance
+        made = [
+            (stage.steps, {name: one.model_dump() for name, one in stage.sources.items()}) for stage in config.stages
+        ]
+        assert [(stage["steps"], stage["sources"]) for stage in told["stages"]] == made
+        assert told.get("teacher") == (config.teacher and config.teacher.model_dump())
+        assert told.get("start_share", 0.0) == config.model.start_share
+        assert told["seed"] == config.seed
+
     def test_every_setting_is_documented(self) -> None:
         text = (DOCS / "training.md").read_text()
         page = text[text.index("## Train a reader") :]
-        for table in (ReaderConfig, ReaderModel, ReaderData, ReaderStage, ReaderSource):
+        for table in (ReaderConfig, ReaderModel, ReaderTeacher, ReaderData, ReaderStage, ReaderSource):
             for name, field in table.model_fields.items():
                 assert re.search(rf"`[^`]*\b{name}\b", page), f"{table.__name__}.{name}"
                 assert field.description or name in ("model", "data", "stages")

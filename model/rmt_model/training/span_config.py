@@ -38,6 +38,10 @@ class ReaderModel(StrictModel):
         default=None,
         description="reader to go on from: a checkpoint's name or directory, or a stage's `state.pt` beside its `base`",
     )
+    start_share: Share = Field(
+        default=0.0,
+        description="of the weights of `start` in the checkpoint, which is an average of those and the trained",
+    )
     memory_tokens: PositiveInt | None = Field(default=None, description="M; 16, or the checkpoint's")
     segment_tokens: SegmentTokens | None = Field(
         default=None, description="longest segment that is served; 384, or the checkpoint's"
@@ -55,6 +59,8 @@ class ReaderModel(StrictModel):
             raise ValueError("give base (an encoder) or start (a checkpoint); a state needs its base too")
         if self.base is not None and self.start is not None and not self.starts_with_state:
             raise ValueError("give either base (an encoder) or start (a checkpoint), not both")
+        if self.start is None and self.start_share > 0:
+            raise ValueError("start_share belongs to start; there is none")
         if self.base is None and self.memory_tokens is not None:
             raise ValueError("memory_tokens belongs to base; a checkpoint has its own")
         if self.base is None and self.adapter is not None:

@@ -118,9 +118,9 @@ class ReaderRun:
     def save_checkpoint(self) -> Path:
         """Write the last saved weights as `checkpoint` in the run's folder, ready to be served; returns where.
 
-        They are those of the last stage that has begun, or, once all have ended, the average that the stages' shares
-        say: weights of several stages together answer better what none of them was trained on. Source: Wortsman et
-        al., "Model soups", arXiv 2203.05482.
+        They are those of the last stage that has begun, or, once all have ended, the average that the shares of the
+        stages and of the start say: weights from several points of training together answer better what none of them
+        was trained on. Source: Wortsman et al., "Model soups", arXiv 2203.05482.
 
         Raises:
             TrainingError: There are none.
@@ -134,6 +134,8 @@ class ReaderRun:
             shares = {begun[-1]: 1.0}
         reader = self._reader()
         _load_average(reader, {self._state_of(number): share for number, share in shares.items()})
+        if self.config.model.start_share and self.steps_done == self.steps:
+            _mix(reader, self._reader(), self.config.model.start_share)
         config = replace(self._before, segment_tokens=self._segment_tokens, provenance=self._provenance())
         directory = save_encoder_checkpoint(self.config.run_dir / "checkpoint", reader, self._tokenizer, config)
         for name in _LICENCES:
@@ -259,6 +261,8 @@ class ReaderRun:
             made["teacher"] = {**teacher.model_dump(), "checkpoint": find_checkpoint(teacher.checkpoint).name}
         if self.config.model.start is not None:
             made["start"] = Path(self.config.model.start).name
+            if self.config.model.start_share and self.steps_done == self.steps:
+                made["start_share"] = self.config.model.start_share
         return {**made, "before": self._before.provenance} if self._before.provenance else made
 
 
@@ -316,6 +320,13 @@ def _read_state(path: Path) -> dict[str, Any]:
 def _load_weights(reader: SpanReader, state_file: Path) -> None:
     """Fill a reader with a state's weights: all that are trained."""
     _load_average(reader, {state_file: 1.0})
+
+
+def _mix(reader: SpanReader, other: SpanReader, share: float) -> None:
+    """Let a reader's weights be an average, in which those of another one have a share."""
+    others = own_weights(other)
+    mixed = {name: weight.float().lerp(others[name].float(), share) for name, weight in own_weights(reader).items()}
+    fill(own_weights(reader), mixed, "the average")
 
 
 def _load_average(reader: SpanReader, shares: Mapping[Path, float]) -> None:
