@@ -32,7 +32,7 @@ def test_a_process_that_was_stopped_cannot_write_when_it_wakes(server: Server, s
     read = other.wait_until_read(sid)
     assert read["segments"] > 20
     sleeper.process.send_signal(signal.SIGCONT)
-    # It is refused; or a call that waited for Redis while it was stopped has waited too long, and it gives up by itself.
+    # It is refused; or a call that waited for Redis while it was stopped has waited too long, and it gives up itself.
     wait_for(lambda: sleeper.metric("rmt_readings") == 0, 30, "the sleeper to let go")
     assert other.look(sid)["revision"] == read["revision"]
     assert other.state(sid) == undisturbed
