@@ -57,6 +57,9 @@ def test_a_name_has_200_characters_at_most() -> None:
         with pytest.raises(UnprocessableError, match="has 201 characters; the limit is 200"):
             document_name(wanted, filename)
     assert document_name("本" * 200, None) == "本" * 200
+    assert document_name(None, "folder/" * 500 + "a.txt") == "a.txt"
+    with pytest.raises(UnprocessableError, match="has 4202 characters; the limit is 200"):
+        document_name("\x01" * 4200 + "/a", None)
 
 
 @given(st.text(max_size=300), st.text(max_size=300) | st.none())

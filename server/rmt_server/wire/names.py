@@ -12,6 +12,8 @@ from rmt_server.errors import UnprocessableError
 __all__ = ["MOST_NAME_CHARS", "document_name", "filename_in", "sent_filename"]
 
 MOST_NAME_CHARS = 200
+_LONGEST_PATH_CHARS = 4096
+"""What is longer is no path of a file either, and is refused without being looked through."""
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of text: with them a name can look like another one."""
 _UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
@@ -26,7 +28,8 @@ def document_name(wanted: str | None, filename: str | None) -> str | None:
     Raises:
         UnprocessableError: The name has more than 200 characters, or nothing of a wanted name is left.
     """
-    name = _cleaned(filename or "" if wanted is None else wanted)
+    sent = filename or "" if wanted is None else wanted
+    name = sent if len(sent) > _LONGEST_PATH_CHARS else _cleaned(sent)
     if len(name) > MOST_NAME_CHARS:
         raise UnprocessableError(
             f"The document's name has {len(name)} characters; the limit is {MOST_NAME_CHARS}. "
