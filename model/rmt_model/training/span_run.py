@@ -83,7 +83,6 @@ class ReaderRun:
         self._require_room(EncoderConfig.of(body))
         self._tokenizer: Tokenizer = load_tokenizer(body)
         self._reader()  # whatever is wrong with the model is said now
-        self._teacher = self._load_teacher()
 
     @property
     def steps(self) -> int:
@@ -105,8 +104,9 @@ class ReaderRun:
         left = [number for number, stage in enumerate(stages) if self._step_of(number) < stage.steps]
         self._require_order(left)
         sources = self._open_sources(stages[number] for number in left)
+        teacher = self._load_teacher() if left else None
         for number in left:
-            trainer = self._trainer(number, sources)
+            trainer = self._trainer(number, sources, teacher)
             with closing(trainer.train()) as records:
                 try:
                     for record in records:
@@ -132,10 +132,8 @@ class ReaderRun:
         shares = {number: stage.share for number, stage in enumerate(stages) if stage.share is not None}
         if not shares or self.steps_done < self.steps:
             shares = {begun[-1]: 1.0}
-        reader = self._reader()
-        _load_average(reader, {self._state_of(number): share for number, share in shares.items()})
-        if self.config.model.start_share and self.steps_done == self.steps:
-            _mix(reader, self._reader(), self.config.model.start_share)
+        reader, trained = self._reader(), 1 - self._start_share
+        _load_average(reader, {self._state_of(number): trained * share for number, share in shares.items()})
         config = replace(self._before, segment_tokens=self._segment_tokens, provenance=self._provenance())
         directory = save_encoder_checkpoint(self.config.run_dir / "checkpoint", reader, self._tokenizer, config)
         for name in _LICENCES:
@@ -143,7 +141,12 @@ class ReaderRun:
                 shutil.copyfile(self._origin / name, directory / name)
         return directory
 
-    def _trainer(self, number: int, sources: dict[SourceName, PassageSource]) -> SpanTrainer:
+    @property
+    def _start_share(self) -> float:
+        """What the start's weights count in the checkpoint: nothing before the last stage has ended."""
+        return self.config.model.start_share if self.steps_done == self.steps else 0.0
+
+    def _trainer(self, number: int, sources: dict[SourceName, PassageSource], teacher: Teacher | None) -> SpanTrainer:
         stage, config = self.config.stages[number], self.config
         reader = self._reader()
         if number > 0:
@@ -159,7 +162,7 @@ class ReaderRun:
             save_every_s=config.save_every_s,
         )
         builder = SpanBatchBuilder(self._tokenizer, weighted)
-        return SpanTrainer(reader, builder, settings, self._folder_of(number), self._teacher)
+        return SpanTrainer(reader, builder, settings, self._folder_of(number), teacher)
 
     def _load_teacher(self) -> Teacher | None:
         wanted = self.config.teacher
@@ -261,8 +264,8 @@ class ReaderRun:
             made["teacher"] = {**teacher.model_dump(), "checkpoint": find_checkpoint(teacher.checkpoint).name}
         if self.config.model.start is not None:
             made["start"] = Path(self.config.model.start).name
-            if self.config.model.start_share and self.steps_done == self.steps:
-                made["start_share"] = self.config.model.start_share
+            if self._start_share:
+                made["start_share"] = self._start_share
         return {**made, "before": self._before.provenance} if self._before.provenance else made
 
 
@@ -322,18 +325,11 @@ def _load_weights(reader: SpanReader, state_file: Path) -> None:
     _load_average(reader, {state_file: 1.0})
 
 
-def _mix(reader: SpanReader, other: SpanReader, share: float) -> None:
-    """Let a reader's weights be an average, in which those of another one have a share."""
-    others = own_weights(other)
-    mixed = {name: weight.float().lerp(others[name].float(), share) for name, weight in own_weights(reader).items()}
-    fill(own_weights(reader), mixed, "the average")
-
-
 def _load_average(reader: SpanReader, shares: Mapping[Path, float]) -> None:
-    """Fill a reader with an average of states' weights: all that are trained."""
+    """Fill a reader with an average of states' weights, all that are trained; what the shares leave of 1 is its own."""
     trained = {name for name, weight in reader.named_parameters() if weight.requires_grad}
     targets = {name: weight for name, weight in own_weights(reader).items() if name in trained}
-    average = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in targets.items()}
+    average = {name: (1 - sum(shares.values())) * weight for name, weight in targets.items()}
     for state_file, share in shares.items():
         fill(targets, _read_state(state_file)["masters"], state_file)
         for name, weight in targets.items():
